@@ -1,1 +1,1 @@
-
+"""How keys are read: plain PyTorch attention over the cache, the measure for faster kernels."""

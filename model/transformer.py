@@ -1,0 +1,282 @@
+"""The RuDOLPH network: embeddings, sandwich-LayerNorm blocks with sparse attention, head slices.
+
+Knows tensors, not tasks. Every path (whole sequences, prefill, single decode steps) shares one block, and
+differs only in which keys it reads. Parameter names are those of the official checkpoints; masks and tables
+are derived from the config. No dropout: this is inference.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.config import PAD_ID, ModelConfig
+from model.kernels.attention import CachedRows, DecodeStep, attend_rows, attend_step
+from model.kv_cache import KeyValueCache
+from model.layout import RowGroups, segment_of
+from model.masks import LayerKind, full_mask, key_table, layer_kinds
+
+LAYER_NORM_EPSILON = 1e-5
+HALF_MAX = 65504.0
+"""Largest float16; the attention output is clamped to ± this, as in the reference."""
+
+Attend = Callable[[int, Tensor], Tensor]
+"""(layer, fused query-key-value) → context, of shapes (…, 3 · hidden) and (…, hidden)."""
+
+
+class Attention(nn.Module):
+    """Projections around attention; the reading of keys is the caller's."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.query_key_value = nn.Linear(hidden_size, 3 * hidden_size)
+        self.dense = nn.Linear(hidden_size, hidden_size)
+
+
+class FeedForward(nn.Module):
+    """Linear, tanh-GELU, linear; four times as wide inside."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.dense_h_to_4h = nn.Linear(hidden_size, 4 * hidden_size)
+        self.dense_4h_to_h = nn.Linear(4 * hidden_size, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense_4h_to_h(functional.gelu(self.dense_h_to_4h(x), approximate="tanh"))
+
+
+class Block(nn.Module):
+    """x + LN(attention(LN x)), then x + LN(mlp(LN x)): the sandwich of CogView (arXiv 2105.13290)."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.input_layernorm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPSILON)
+        self.before_first_addition_layernorm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPSILON)
+        self.before_second_addition_layernorm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPSILON)
+        self.attention = Attention(hidden_size)
+        self.post_attention_layernorm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPSILON)
+        self.mlp = FeedForward(hidden_size)
+
+    def forward(self, x: Tensor, layer: int, attend: Attend) -> Tensor:
+        context = attend(layer, self.attention.query_key_value(self.input_layernorm(x)))
+        attended = self.attention.dense(context).clamp_(-HALF_MAX, HALF_MAX)
+        x = x + self.before_first_addition_layernorm(attended)
+        return x + self.before_second_addition_layernorm(self.mlp(self.post_attention_layernorm(x)))
+
+
+class SparseStack(nn.Module):
+    """The blocks and the final LayerNorm (the final one is applied with the head)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Block(config.hidden_size) for _ in range(config.num_layers))
+        self.final_layernorm = nn.LayerNorm(config.hidden_size, eps=LAYER_NORM_EPSILON)
+
+
+class Transformer(nn.Module):
+    """RuDOLPH. A row holds left-text, image and right-text ids; a left-text id 0 is its position's pad."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden = config.hidden_size
+        self.text_embeddings = nn.Embedding(config.text_vocab_size, hidden)
+        self.image_embeddings = nn.Embedding(config.image_vocab_size, hidden)
+        # One row more than positions, as in the official files; the last row is never read.
+        self.l_text_pos_embeddings = nn.Embedding(config.left_text_length + 1, hidden)
+        self.r_text_pos_embeddings = nn.Embedding(config.right_text_length + 1, hidden)
+        self.image_row_embeddings = nn.Embedding(config.image_width, hidden)
+        self.image_col_embeddings = nn.Embedding(config.image_width, hidden)
+        self.to_logits = nn.Sequential(
+            nn.LayerNorm(hidden, eps=LAYER_NORM_EPSILON), nn.Linear(hidden, config.vocab_size)
+        )
+        self.transformer = SparseStack(config)
+        self.kinds = layer_kinds(config)
+        # Explicitly on the CPU, so that a network built on the meta device still has its real tables.
+        for kind in LayerKind:
+            table = key_table(config, kind)
+            self.register_buffer(f"{kind}_mask", full_mask(config, kind), persistent=False)
+            self.register_buffer(f"{kind}_cells", table.cells, persistent=False)
+            self.register_buffer(f"{kind}_valid", table.valid, persistent=False)
+
+    # Whole sequences ------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Logits of every position over the whole vocabulary, without a cache.
+
+        input_ids: shape = (batch, length), length ≤ total; returns shape = (batch, length, vocab_size).
+        """
+        return self.to_logits(self.transformer.final_layernorm(self.encode(input_ids)))
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        input_ids: Tensor,
+        *,
+        start: int = 0,
+        cache: KeyValueCache | None = None,
+        left_slots: Tensor | None = None,
+        slots: Tensor | None = None,
+    ) -> Tensor:
+        """Hidden states of positions [start, start + length), before the final LayerNorm; writes nothing.
+
+        input_ids: shape = (rows, length). With `start` > 0 the positions before are read from the cache, at
+        left_slots and slots, shape = (rows,); rows may share them. Returns shape = (rows, length, hidden).
+        """
+        past = None
+        if start:
+            if cache is None or left_slots is None or slots is None:
+                raise ValueError("positions before `start` can only be read from a cache and its slots")
+            past = CachedRows(cache, left_slots, slots)
+        return self._run_rows(input_ids, start, past, write=False)
+
+    @torch.inference_mode()
+    def prefill(
+        self, input_ids: Tensor, cache: KeyValueCache, left_slots: Tensor, slots: Tensor, *, start: int = 0
+    ) -> Tensor:
+        """Like `encode`, and writes keys and values of the computed positions into the cache.
+
+        Positions of the left text go to left_slots, the others to slots; both of shape (rows,). Rows whose
+        positions all lie in one of the two pools may give any slot for the other.
+        """
+        return self._run_rows(input_ids, start, CachedRows(cache, left_slots, slots), write=True)
+
+    def _run_rows(self, input_ids: Tensor, start: int, past: CachedRows | None, *, write: bool) -> Tensor:
+        rows, length = input_ids.shape
+        end = start + length
+        if length == 0 or end > self.config.total_length:
+            raise ValueError(f"positions [{start}, {end}) do not fit {self.config.total_length}")
+        masks = {kind: self._buffer(kind, "mask")[start:end, :end] for kind in LayerKind}
+
+        def attend(layer: int, qkv: Tensor) -> Tensor:
+            fused = qkv.view(rows, length, 3, self.config.num_heads, self.config.head_size)
+            return attend_rows(fused, masks[self.kinds[layer]], past, layer, start, write=write).view(
+                rows, length, -1
+            )
+
+        return self._run_blocks(self._embed_rows(input_ids, start), attend)
+
+    # Single tokens --------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        input_ids: Tensor,
+        positions: Tensor,
+        cache: KeyValueCache,
+        left_slots: Tensor,
+        slots: Tensor,
+        *,
+        groups: RowGroups | None = None,
+    ) -> Tensor:
+        """One token a row: reads earlier keys sparsely, writes its own; returns hidden states (rows, hidden).
+
+        input_ids, positions (absolute), left_slots, slots: int64, shape = (rows,). With `groups` the rows
+        must be ordered as it says, and nothing is asked of the device; without, rows may come in any order
+        and the positions are read back (a synchronisation on CUDA).
+        """
+        if groups is None:
+            order = self._segment_order(positions)
+            if order is not None:
+                hidden = self.decode(
+                    input_ids[order], positions[order], cache, left_slots[order], slots[order]
+                )
+                return torch.empty_like(hidden).index_copy_(0, order, hidden)
+            groups = RowGroups.of(self.config, positions.tolist())
+        config = self.config
+        tables = {
+            kind: (self._buffer(kind, "cells"), self._buffer(kind, "valid")) for kind in set(self.kinds)
+        }
+        step = DecodeStep.plan(
+            config, tables, groups, positions=positions, left_slots=left_slots, slots=slots
+        )
+
+        def attend(layer: int, qkv: Tensor) -> Tensor:
+            fused = qkv.view(-1, 3, config.num_heads, config.head_size)
+            return attend_step(fused, step, cache, layer, self.kinds[layer])
+
+        return self._run_blocks(self._embed_step(input_ids, positions, groups), attend)
+
+    def _segment_order(self, positions: Tensor) -> Tensor | None:
+        """Permutation that orders rows by segment; None when they already are."""
+        segments = [segment_of(self.config, position) for position in positions.tolist()]
+        if segments == sorted(segments):
+            return None
+        order = sorted(range(len(segments)), key=lambda row: segments[row])
+        return torch.tensor(order, device=positions.device)
+
+    # Head -----------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def text_logits(self, hidden: Tensor, width: int | None = None) -> Tensor:
+        """Logits over the first `width` text ids (None: all), from hidden states of shape (…, hidden)."""
+        return self._head(hidden, 0, self.config.text_vocab_size if width is None else width)
+
+    @torch.inference_mode()
+    def image_logits(self, hidden: Tensor, width: int | None = None) -> Tensor:
+        """Logits over the first `width` image codes (None: all), from hidden states of shape (…, hidden)."""
+        start = self.config.text_vocab_size
+        return self._head(hidden, start, self.config.image_vocab_size if width is None else width)
+
+    def _head(self, hidden: Tensor, start: int, width: int) -> Tensor:
+        linear = cast(nn.Linear, self.to_logits[1])
+        normed = self.to_logits[0](self.transformer.final_layernorm(hidden))
+        return functional.linear(
+            normed, linear.weight[start : start + width], linear.bias[start : start + width]
+        )
+
+    # Parts ----------------------------------------------------------------------------------------------
+
+    def _buffer(self, kind: LayerKind, name: str) -> Tensor:
+        return self.get_buffer(f"{kind}_{name}")
+
+    def _run_blocks(self, x: Tensor, attend: Attend) -> Tensor:
+        for layer, block in enumerate(self.transformer.layers):
+            x = block(x, layer, attend)
+        return x
+
+    def _embed_rows(self, input_ids: Tensor, start: int) -> Tensor:
+        """Embeddings of positions [start, start + length), shape = (rows, length, hidden)."""
+        config = self.config
+        end = start + input_ids.shape[1]
+        positions = torch.arange(start, end, device=input_ids.device)
+        image_at = min(max(config.image_start - start, 0), end - start)
+        right_at = min(max(config.right_start - start, 0), end - start)
+        parts = [
+            self._embed_left(input_ids[:, :image_at], positions[:image_at]),
+            self._embed_image(input_ids[:, image_at:right_at], positions[image_at:right_at]),
+            self._embed_right(input_ids[:, right_at:], positions[right_at:]),
+        ]
+        parts = [part for part in parts if part.shape[1]]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _embed_step(self, input_ids: Tensor, positions: Tensor, groups: RowGroups) -> Tensor:
+        """Embeddings of one token a row, shape = (rows, hidden)."""
+        sizes = [groups.num_left, groups.num_image, groups.num_right]
+        embed = (self._embed_left, self._embed_image, self._embed_right)
+        parts = [
+            function(ids, places)
+            for function, ids, places in zip(
+                embed, input_ids.split(sizes), positions.split(sizes), strict=True
+            )
+            if ids.shape[0]
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _embed_left(self, ids: Tensor, positions: Tensor) -> Tensor:
+        pads = positions + (self.config.text_vocab_size - self.config.left_text_length)
+        return self.text_embeddings(torch.where(ids == PAD_ID, pads, ids)) + self.l_text_pos_embeddings(
+            positions
+        )
+
+    def _embed_image(self, ids: Tensor, positions: Tensor) -> Tensor:
+        cells = positions - self.config.image_start
+        width = self.config.image_width
+        rows = self.image_row_embeddings(torch.div(cells, width, rounding_mode="floor"))
+        return self.image_embeddings(ids) + (rows + self.image_col_embeddings(cells % width))
+
+    def _embed_right(self, ids: Tensor, positions: Tensor) -> Tensor:
+        return self.text_embeddings(ids) + self.r_text_pos_embeddings(positions - self.config.right_start)

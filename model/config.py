@@ -108,6 +108,8 @@ class VqganConfig:
     num_res_blocks: int = 2
     attention_resolutions: tuple[int, ...] = (32,)
     dwt: bool = False
+    num_groups: int = 32
+    """Groups of every GroupNorm; the published files have 32."""
 
     @property
     def downsampling(self) -> int:

@@ -1,0 +1,8 @@
+"""The image tokenizer (VQGAN): pixels to codes and back.
+
+Knows the network and the official tensor names; knows neither files nor picture formats.
+"""
+
+from model.image_tokenizer.tokenizer import ImageTokenizer
+
+__all__ = ["ImageTokenizer"]

@@ -1,8 +1,8 @@
 """Loads the published packages, the oracle of the parity tests, side by side and without what they drag in.
 
-`.venv/reference/` holds them in folders of their own, since two versions of one name cannot both be installed.
-They import old names of torchvision, transformers, matplotlib and the like at the top of their files; stand-ins
-take their places while the packages load, and only what the reference really calls has a body.
+`.venv/reference/` holds them in folders of their own, since two versions of one name cannot both be
+installed. They import old names of torchvision, transformers, matplotlib and the like at the top of their
+files; stand-ins take their places while the packages load, and only what is really called has a body.
 """
 
 import contextlib

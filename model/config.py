@@ -22,8 +22,19 @@ class TaskToken(IntEnum):
     LT_I2T = 3
     LT_T2T = 4
     RT_I2T = 5
+    # The rest was added for the FBC2 checkpoint: text and math questions, questions about a picture,
+    # captions, pictures, and text recognition.
     LT_TQA = 6
     RT_TQA = 7
+    LT_MQA = 8
+    RT_MQA = 9
+    LT_VQA = 10
+    RT_VQA = 11
+    LT_CAP = 12
+    RT_CAP = 13
+    LT_GEN = 14
+    LT_REC = 15
+    RT_REC = 16
 
 
 @dataclass(frozen=True)

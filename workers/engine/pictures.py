@@ -1,0 +1,209 @@
+"""Picture files to codes and back, beside the engine's own thread.
+
+Knows the image tokenizer and a few threads; no sequences. The network part runs in one thread, one work item
+after the other (on CUDA on a stream of its own), reading and writing of files in several.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event
+
+import torch
+from torch import Tensor
+
+from model.images import (
+    PictureError,
+    PictureFormat,
+    encode_picture,
+    open_picture,
+    pixels_to_bytes,
+    to_square_pixels,
+)
+from model.rudolph import Rudolph
+from model.tasks import Ids
+from workers.engine.work import (
+    DecodedPictures,
+    DecodePictures,
+    EncodedPictures,
+    EncodePictures,
+    EngineEvent,
+    PartialPicture,
+    WorkDone,
+    WorkFailed,
+)
+
+CUDA_BATCH = 16
+GREY = 128
+
+
+@dataclass(frozen=True)
+class Partial:
+    """A picture of which only the first `num_rows` rows of cells are drawn."""
+
+    candidate: int
+    index: int
+    codes: Ids
+    num_rows: int
+    picture_format: PictureFormat
+
+
+class _Cancelled(Exception):
+    """Nobody waits for this work any more."""
+
+
+@dataclass(eq=False)
+class _Task:
+    owner: str
+    work: EncodePictures | DecodePictures | Partial
+    network: Future[EngineEvent | None] = field(init=False)
+    """Ends with the network part; of a DecodePictures the files may still be written then."""
+    files: list[Future[bytes]] = field(default_factory=list[Future[bytes]])
+    cancelled: Event = field(default_factory=Event)
+    seconds: float = 0.0
+
+    def check(self) -> None:
+        if self.cancelled.is_set():
+            raise _Cancelled
+
+    @property
+    def is_done(self) -> bool:
+        return self.network.done() and all(file.done() for file in self.files)
+
+    @property
+    def waits_for(self) -> Future[EngineEvent | None] | Future[bytes]:
+        return next((file for file in self.files if not file.done()), self.network)
+
+    def event(self) -> EngineEvent | None:
+        """What came of it; None of a partial picture that could not be drawn."""
+        event = self.network.result()
+        if event is None and isinstance(self.work, DecodePictures):
+            try:
+                return WorkDone(self.owner, DecodedPictures(tuple(file.result() for file in self.files)))
+            except Exception as error:  # a fault of one picture must not end the engine
+                return WorkFailed(self.owner, error)
+        return event
+
+
+class PictureDesk:
+    """Takes work items, and gives finished ones back when asked."""
+
+    def __init__(self, rudolph: Rudolph, num_threads: int) -> None:
+        self._rudolph = rudolph
+        self._network = ThreadPoolExecutor(1, thread_name_prefix="pictures-network")
+        self._files = ThreadPoolExecutor(num_threads, thread_name_prefix="pictures-files")
+        self._stream = torch.cuda.Stream(rudolph.device) if rudolph.device.type == "cuda" else None
+        # On the CPU a batch is no faster than its pictures one by one, and equal pictures stay equal bytes.
+        self._batch = CUDA_BATCH if self._stream else 1
+        self._pending: list[_Task] = []
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._pending)
+
+    def submit(self, owner: str, work: EncodePictures | DecodePictures | Partial) -> None:
+        task = _Task(owner, work)
+        task.network = self._network.submit(self._run, task)
+        self._pending.append(task)
+
+    def cancel(self, owner: str) -> None:
+        """Forget the owner's work; what runs stops at its next picture."""
+        for task in self._pending:
+            if task.owner == owner:
+                task.cancelled.set()
+                task.network.cancel()
+        self._pending = [task for task in self._pending if task.owner != owner]
+
+    def poll(self) -> tuple[list[EngineEvent], dict[str, float]]:
+        """What is finished, in the order of submission, and the seconds that it took by owner."""
+        events: list[EngineEvent] = []
+        seconds: dict[str, float] = {}
+        done = [task for task in self._pending if task.is_done]
+        self._pending = [task for task in self._pending if task not in done]
+        for task in done:
+            seconds[task.owner] = seconds.get(task.owner, 0.0) + task.seconds
+            event = task.event()
+            if event is not None:
+                events.append(event)
+        return events, seconds
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when something may be finished, or after the time."""
+        wait([task.waits_for for task in self._pending], timeout_s, FIRST_COMPLETED)
+
+    def close(self) -> None:
+        for task in self._pending:
+            task.cancelled.set()
+        self._pending.clear()
+        self._network.shutdown(cancel_futures=True)
+        self._files.shutdown(cancel_futures=True)
+
+    # In the network thread ------------------------------------------------------------------------------
+
+    def _run(self, task: _Task) -> EngineEvent | None:
+        start = time.perf_counter()
+        try:
+            with torch.inference_mode(), self._on_stream():
+                return self._answer(task)
+        except Exception as error:  # a fault of one picture must not end the thread or the engine
+            return None if isinstance(task.work, Partial) else WorkFailed(task.owner, error)
+        finally:
+            task.seconds = time.perf_counter() - start
+
+    def _answer(self, task: _Task) -> EngineEvent | None:
+        work = task.work
+        if isinstance(work, EncodePictures):
+            return WorkDone(task.owner, EncodedPictures(tuple(self._encode(work.files, task))))
+        if isinstance(work, DecodePictures):
+            self._decode(work, task)
+            return None
+        return PartialPicture(task.owner, work.candidate, work.index, self._decode_partial(work))
+
+    @contextmanager
+    def _on_stream(self) -> Iterator[None]:
+        if self._stream is None:
+            yield
+        else:
+            with torch.cuda.stream(self._stream):
+                yield
+
+    def _encode(self, files: Sequence[bytes], task: _Task) -> list[Ids | PictureError]:
+        answers: list[Ids | PictureError] = []
+        for first in range(0, len(files), self._batch):
+            task.check()
+            some = list(self._files.map(self._read, files[first : first + self._batch]))
+            pixels = [picture for picture in some if isinstance(picture, Tensor)]
+            codes: Iterator[list[int]] = iter(())
+            if pixels:
+                batch = torch.stack(pixels).to(self._rudolph.device)
+                codes = iter(self._rudolph.image_tokenizer.encode(batch).tolist())
+            answers += [p if isinstance(p, PictureError) else tuple(next(codes)) for p in some]
+        return answers
+
+    def _read(self, data: bytes) -> Tensor | PictureError:
+        try:
+            return to_square_pixels(open_picture(data), self._rudolph.input_side)
+        except PictureError as error:
+            return error
+
+    def _decode(self, work: DecodePictures, task: _Task) -> None:
+        for first in range(0, len(work.codes), self._batch):
+            task.check()
+            for picture in self._pixels(work.codes[first : first + self._batch]):
+                task.files.append(self._files.submit(encode_picture, picture, work.picture_format))
+
+    def _pixels(self, codes: Sequence[Ids]) -> Tensor:
+        """Bytes of pictures on the host, shape = (pictures, height, width, 3)."""
+        batch = torch.tensor(codes, dtype=torch.int64, device=self._rudolph.device)
+        return pixels_to_bytes(self._rudolph.image_tokenizer.decode(batch)).cpu()
+
+    def _decode_partial(self, work: Partial) -> bytes:
+        width = self._rudolph.config.image_width
+        known = work.num_rows * width
+        # The last finished row goes on downwards: cells at its edge are drawn from what surrounds them.
+        last_row = work.codes[known - width : known]
+        pixels = self._pixels([work.codes[:known] + last_row * (width - work.num_rows)])[0]
+        pixels[work.num_rows * pixels.shape[0] // width :] = GREY
+        return encode_picture(pixels, work.picture_format)

@@ -47,9 +47,7 @@ class Batch:
     text: TextRows | None
 
     @classmethod
-    def of(
-        cls, config: ModelConfig, members: Sequence[Row], device: torch.device, ahead: int = 1
-    ) -> "Batch":
+    def of(cls, config: ModelConfig, members: Sequence[Row], device: torch.device, ahead: int = 1) -> "Batch":
         """Rows that draw the token `ahead` places behind their last known one."""
         left = [row for row in members if row.target is Segment.LEFT_TEXT]
         prompted = [row for row in members if row.target is Segment.IMAGE]

@@ -6,7 +6,7 @@ one owner's work ends that work alone; what `step` raises is a fault of the engi
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -300,7 +300,7 @@ class Engine:
     # Time -----------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _timed(self, phase: str, owners: Sequence[str]) -> Iterator[None]:
+    def _timed(self, phase: str, owners: Sequence[str]) -> Generator[None]:
         """Count the time to a phase, and in equal shares to the owners of its rows."""
         start = time.perf_counter()
         try:

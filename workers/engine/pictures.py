@@ -5,11 +5,12 @@ after the other (on CUDA on a stream of its own), reading and writing of files i
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from model.images import (
     encode_picture,
     open_picture,
     pixels_to_bytes,
+    redrawn_cells,
     to_square_pixels,
 )
 from model.rudolph import Rudolph
@@ -73,7 +75,7 @@ class _Task:
         return self.network.done() and all(file.done() for file in self.files)
 
     @property
-    def waits_for(self) -> Future[EngineEvent | None] | Future[bytes]:
+    def waits_for(self) -> Future[Any]:
         return next((file for file in self.files if not file.done()), self.network)
 
     def event(self) -> EngineEvent | None:
@@ -155,14 +157,15 @@ class PictureDesk:
     def _answer(self, task: _Task) -> EngineEvent | None:
         work = task.work
         if isinstance(work, EncodePictures):
-            return WorkDone(task.owner, EncodedPictures(tuple(self._encode(work.files, task))))
+            codes = tuple(self._encode(work.files, task))
+            return WorkDone(task.owner, EncodedPictures(codes, self._read_mask(work)))
         if isinstance(work, DecodePictures):
             self._decode(work, task)
             return None
         return PartialPicture(task.owner, work.candidate, work.index, self._decode_partial(work))
 
     @contextmanager
-    def _on_stream(self) -> Iterator[None]:
+    def _on_stream(self) -> Generator[None]:
         if self._stream is None:
             yield
         else:
@@ -188,6 +191,15 @@ class PictureDesk:
         except PictureError as error:
             return error
 
+    def _read_mask(self, work: EncodePictures) -> tuple[bool, ...] | PictureError | None:
+        if work.mask is None:
+            return None
+        try:
+            size = open_picture(work.files[0]).size
+            return tuple(redrawn_cells(work.mask, size, self._rudolph.config.image_width))
+        except PictureError as error:
+            return error
+
     def _decode(self, work: DecodePictures, task: _Task) -> None:
         for first in range(0, len(work.codes), self._batch):
             task.check()
@@ -195,15 +207,14 @@ class PictureDesk:
                 task.files.append(self._files.submit(encode_picture, picture, work.picture_format))
 
     def _pixels(self, codes: Sequence[Ids]) -> Tensor:
-        """Bytes of pictures on the host, shape = (pictures, height, width, 3)."""
+        """Bytes of pictures on the host, shape = (pictures, height, width, 3); codes may lack lower rows."""
+        width = self._rudolph.config.image_width
         batch = torch.tensor(codes, dtype=torch.int64, device=self._rudolph.device)
-        return pixels_to_bytes(self._rudolph.image_tokenizer.decode(batch)).cpu()
+        return pixels_to_bytes(self._rudolph.image_tokenizer.decode(batch.unflatten(1, (-1, width)))).cpu()
 
     def _decode_partial(self, work: Partial) -> bytes:
-        width = self._rudolph.config.image_width
-        known = work.num_rows * width
-        # The last finished row goes on downwards: cells at its edge are drawn from what surrounds them.
-        last_row = work.codes[known - width : known]
-        pixels = self._pixels([work.codes[:known] + last_row * (width - work.num_rows)])[0]
-        pixels[work.num_rows * pixels.shape[0] // width :] = GREY
-        return encode_picture(pixels, work.picture_format)
+        known = self._pixels([work.codes[: work.num_rows * self._rudolph.config.image_width]])[0]
+        side = self._rudolph.output_side
+        picture = torch.full((side, side, known.shape[2]), GREY, dtype=torch.uint8)
+        picture[: known.shape[0]] = known
+        return encode_picture(picture, work.picture_format)

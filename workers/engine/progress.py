@@ -45,7 +45,9 @@ def due_partials(rows: Iterable[Row]) -> list[tuple[Row, int]]:
         if not work.partial_pictures or row.candidate >= work.partial_candidates or row.is_complete:
             continue
         drawn = rows_drawn(row)
-        passed = min(drawn * (work.partial_pictures + 1) // row.group.config.image_width, work.partial_pictures)
+        passed = min(
+            drawn * (work.partial_pictures + 1) // row.group.config.image_width, work.partial_pictures
+        )
         if passed > row.partials_due:
             row.partials_due = passed
             due.append((row, drawn))

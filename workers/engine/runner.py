@@ -142,7 +142,9 @@ class Runner:
         """Draw the tokens at `batch.positions`; given codes stand whatever was drawn."""
         image = text = None
         if batch.image is not None:
-            logits = self._transformer.image_logits(batch.image_part(hidden), self._config.image_codebook_size)
+            logits = self._transformer.image_logits(
+                batch.image_part(hidden), self._config.image_codebook_size
+            )
             image = sample(logits, batch.image)
             places = batch.image_part(batch.slots), batch.image_part(batch.positions)
             image = torch.where(self._given[places], self._tokens[places], image)

@@ -1,6 +1,6 @@
 """A Score on its way: which sequences share a prefix, and which chunk comes next.
 
-Knows positions and counts; no tensors. What shares a prefix is scored against one copy of its keys and values.
+Knows positions and counts. What shares a prefix is scored against one copy of its keys and values.
 """
 
 from collections import deque

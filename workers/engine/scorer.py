@@ -87,15 +87,12 @@ def _hidden(
     )
 
 
-def _losses(
-    hidden: Tensor, targets: list[tuple[int, int, int]], head: Callable[[Tensor], Tensor]
-) -> Tensor:
+def _losses(hidden: Tensor, targets: list[tuple[int, int, int]], head: Callable[[Tensor], Tensor]) -> Tensor:
     """Cross-entropy of every (row, place of the hidden state, target id), float32, shape = (targets,)."""
     if not targets:
         return torch.zeros(0, device=hidden.device)
     rows, places, ids = (
-        torch.tensor(column, dtype=torch.int64, device=hidden.device)
-        for column in zip(*targets, strict=True)
+        torch.tensor(column, dtype=torch.int64, device=hidden.device) for column in zip(*targets, strict=True)
     )
     states = hidden[rows, places]
     return torch.cat(
@@ -106,9 +103,7 @@ def _losses(
     )
 
 
-def _columns(
-    targets: list[tuple[int, int, int]], offset: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _columns(targets: list[tuple[int, int, int]], offset: int, device: torch.device) -> tuple[Tensor, Tensor]:
     rows = torch.tensor([row for row, _, _ in targets], dtype=torch.int64, device=device)
     columns = torch.tensor([place - offset for _, place, _ in targets], dtype=torch.int64, device=device)
     return rows, columns

@@ -99,16 +99,18 @@ class Scored:
 
 @dataclass(frozen=True)
 class EncodePictures:
-    """Picture files to W² codes each."""
+    """Picture files to W² codes each; `mask` says which cells of the first one are to be drawn anew."""
 
     files: tuple[bytes, ...]
+    mask: bytes | None = None
 
 
 @dataclass(frozen=True)
 class EncodedPictures:
-    """Codes of each file, or why it cannot be read."""
+    """Codes of each file, or why it cannot be read; likewise the W² flags of the mask."""
 
     codes: tuple[Ids | PictureError, ...]
+    redrawn: tuple[bool, ...] | PictureError | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,7 @@
+"""Jobs to work items, and their results to job results: the only translator between queue and engine."""
+
+from workers.planner.narrate import narrate
+from workers.planner.plan import Plan, plan
+from workers.planner.refusal import Refused
+
+__all__ = ["Plan", "Refused", "narrate", "plan"]

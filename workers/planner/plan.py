@@ -1,0 +1,43 @@
+"""Which plan a job has. Knows the tasks by name; how each is done is in the modules beside."""
+
+from collections.abc import Generator
+
+from jobs.types import (
+    AnswerRequest,
+    ClassifyRequest,
+    Image2TextRequest,
+    Job,
+    RankImagesRequest,
+    RankTextsRequest,
+    Result,
+    Text2ImageRequest,
+    Text2TextRequest,
+)
+from model.rudolph import Rudolph
+from workers.engine.work import Work, WorkResult
+from workers.planner.drawing import draw
+from workers.planner.ranking import classify, rank_images, rank_texts
+from workers.planner.writing import answer, caption, continue_text
+
+Plan = Generator[Work, WorkResult, Result]
+"""Yields work items, is sent their results, and returns the job's. Raises Refused where only the model can
+tell that a job cannot be done; nothing is checked before the first `next`."""
+
+
+def plan(job: Job, rudolph: Rudolph) -> Plan:
+    """The plan of a job."""
+    match job.request:
+        case Text2ImageRequest() as request:
+            return draw(request, rudolph)
+        case Image2TextRequest() as request:
+            return caption(request, rudolph)
+        case Text2TextRequest() as request:
+            return continue_text(request, rudolph)
+        case RankImagesRequest() as request:
+            return rank_images(request, rudolph)
+        case RankTextsRequest() as request:
+            return rank_texts(request, rudolph)
+        case ClassifyRequest() as request:
+            return classify(request, rudolph)
+        case AnswerRequest() as request:
+            return answer(request, rudolph)

@@ -1,6 +1,7 @@
 """Every task, through planner and engine, against what the reference computed from the small checkpoints."""
 
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,7 +182,7 @@ def assert_ranking(result: Result, expected: dict[str, Any]) -> None:
 
 
 def is_sorted(ranking: tuple[RankedItem, ...]) -> bool:
-    return all(a.score <= b.score for a, b in zip(ranking, ranking[1:], strict=False))
+    return all(a.score <= b.score for a, b in itertools.pairwise(ranking))
 
 
 def test_pictures_are_ranked_as_the_reference_ranks_them(checkpoint: Checkpoint) -> None:

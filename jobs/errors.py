@@ -45,6 +45,10 @@ class QueueUnavailable(QueueError):
     pass
 
 
+class DataLost(QueueUnavailable):
+    pass
+
+
 class JobNotFound(QueueError):
     pass
 

@@ -259,6 +259,11 @@ class Job(msgspec.Struct, frozen=True):
     """The client waits on its connection; the API cancels the job when it leaves."""
     rows: int = 1
     """Sequences that the job will occupy, for fair shares and batch planning."""
+    model_revision: str | None = None
+    """Revision of the model that the API validated the request against."""
+    digest: str | None = None
+    """Digest of what the client sent, before seeds were drawn; idempotent retries are recognised by it.
+    None: the digest of `request`."""
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):

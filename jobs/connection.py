@@ -1,0 +1,149 @@
+"""How a URL becomes a connection. Knows Redis, Sentinel and Cluster; knows nothing of jobs.
+
+redis://host:6379/0   rediss://…   unix:///path/redis.sock?db=0
+redis+sentinel://user:password@host:26379,host:26379/service/0     (rediss+sentinel:// for TLS)
+redis+cluster://user:password@host:7000,host:7001                  (rediss+cluster:// for TLS)
+
+The library's own retries are off: they would replay commands that must not be replayed. Retrying is done
+above, around scripts that are safe to repeat.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+import redis
+import redis.asyncio as aioredis
+from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
+from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+CONNECT_TIMEOUT_S = 2.0
+
+SyncClient = redis.Redis | RedisCluster
+AsyncClient = aioredis.Redis | AsyncRedisCluster
+
+
+@dataclass(frozen=True)
+class Address:
+    """A parsed URL. `options` are what redis-py calls connection arguments."""
+
+    kind: Literal["single", "sentinel", "cluster"]
+    url: str
+    hosts: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+def parse_url(url: str) -> Address:
+    """Raises ValueError for anything but the forms listed at the head of this file."""
+    parts = urlsplit(url)
+    scheme, _, topology = parts.scheme.partition("+")
+    if not topology:
+        if scheme not in ("redis", "rediss", "unix"):
+            raise ValueError(f"not a Redis URL: {parts.scheme}://… (redis, rediss, unix, redis+sentinel, …)")
+        return Address("single", url)
+    if scheme not in ("redis", "rediss") or topology not in ("sentinel", "cluster"):
+        raise ValueError(f"not a Redis URL: {parts.scheme}://…")
+    credentials, _, host_list = parts.netloc.rpartition("@")
+    default_port = 26379 if topology == "sentinel" else 6379
+    options: dict[str, Any] = {}
+    if credentials:
+        username, _, password = credentials.partition(":")
+        options |= {"username": unquote(username) or None, "password": unquote(password) or None}
+    if scheme == "rediss":
+        options["ssl"] = True
+    service, _, database = parts.path.strip("/").partition("/")
+    if topology == "sentinel":
+        if not service:
+            raise ValueError("a Sentinel URL needs the service: redis+sentinel://host:26379/service/0")
+        options["db"] = int(database or 0)
+    hosts = tuple(_host_and_port(host, default_port) for host in host_list.split(","))
+    kind: Literal["sentinel", "cluster"] = "sentinel" if topology == "sentinel" else "cluster"
+    return Address(kind, url, hosts, service, tuple(options.items()))
+
+
+def open_sync(url: str, *, timeout_s: float, max_connections: int = 16) -> SyncClient:
+    """A thread-safe client; nothing is sent yet, except to find the nodes of a Cluster."""
+    address = parse_url(url)
+    common: dict[str, Any] = _common(timeout_s) | {"retry": Retry(NoBackoff(), 0)}
+    options = dict(address.options)
+    if address.kind == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in address.hosts]
+        return RedisCluster(startup_nodes=nodes, **common, **options)
+    common["max_connections"] = max_connections
+    if address.kind == "sentinel":
+        sentinel = Sentinel(list(address.hosts), **common, **options)
+        return sentinel.master_for(address.service)
+    return redis.Redis.from_url(url, **common)
+
+
+def open_async(url: str, *, timeout_s: float, max_connections: int = 64) -> AsyncClient:
+    """A client for one event loop; nothing is sent yet."""
+    address = parse_url(url)
+    common: dict[str, Any] = _common(timeout_s) | {"retry": AsyncRetry(NoBackoff(), 0)}
+    common["max_connections"] = max_connections
+    options = dict(address.options)
+    if address.kind == "cluster":
+        nodes = [AsyncClusterNode(host, port) for host, port in address.hosts]
+        return AsyncRedisCluster(startup_nodes=nodes, **common, **options)
+    if address.kind == "sentinel":
+        sentinel = AsyncSentinel(list(address.hosts), **common, **options)
+        return sentinel.master_for(address.service)
+    return aioredis.Redis.from_url(url, **common)
+
+
+@asynccontextmanager
+async def borrow(client: AsyncClient, key: str) -> AsyncGenerator[Any, None]:
+    """A connected connection to the server that owns `key`, for commands that must follow each other.
+
+    A connection on which anything went wrong is closed: a reply may still be under way on it.
+    """
+    if isinstance(client, AsyncRedisCluster):
+        await client.initialize()
+        node = client.get_node_from_key(key)
+        assert node is not None
+        connection: Any = node.acquire_connection()
+        try:
+            await connection.connect()
+            yield connection
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            node.release(connection)
+        return
+    connection = await client.connection_pool.get_connection()
+    try:
+        yield connection
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await client.connection_pool.release(connection)
+
+
+async def refresh(client: AsyncClient) -> None:
+    """Learn the slots of a Cluster anew; other clients find their server when they connect."""
+    if isinstance(client, AsyncRedisCluster):
+        await client.nodes_manager.initialize()
+
+
+def _common(timeout_s: float) -> dict[str, Any]:
+    return {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "protocol": 2,
+    }
+
+
+def _host_and_port(text: str, default_port: int) -> tuple[str, int]:
+    host, _, port = text.rpartition(":") if ":" in text.rpartition("]")[2] else (text, "", "")
+    return host.strip("[]"), int(port or default_port)

@@ -1,0 +1,104 @@
+"""Private Redis servers for tests: real processes, gone when the test is."""
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+import redis
+
+from jobs.server_binary import find_server
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class RedisServer:
+    """A server on 127.0.0.1 that can be killed, frozen and started again on the same data."""
+
+    def __init__(
+        self, directory: Path | None = None, *, binary: Path | None = None, **options: str | int
+    ) -> None:
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="redis-"))
+        self.binary = binary or find_server()
+        self.port = int(options.pop("port", 0)) or free_port()
+        self.options: dict[str, str | int] = {
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            **{name.replace("_", "-"): value for name, value in options.items()},
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, *, extra: Mapping[str, str] | None = None) -> Self:
+        options: dict[str, str | int] = {
+            "port": self.port,
+            "bind": "127.0.0.1",
+            "dir": str(self.directory),
+            "logfile": str(self.directory / "server.log"),
+            **self.options,
+            **(extra or {}),
+        }
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        self._process = subprocess.Popen(
+            [str(self.binary), *words],
+            stdout=subprocess.DEVNULL,
+        )
+        self.wait_until_serving()
+        return self
+
+    def wait_until_serving(self, timeout_s: float = 20.0) -> None:
+        give_up_at = time.monotonic() + timeout_s
+        with self.client() as client:
+            while True:
+                try:
+                    client.ping()
+                    return
+                except (redis.RedisError, OSError):
+                    if time.monotonic() > give_up_at:
+                        raise
+                    time.sleep(0.01)
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(port=self.port, socket_timeout=5, protocol=2)
+
+    def kill(self) -> None:
+        """SIGKILL: no farewell, nothing flushed."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

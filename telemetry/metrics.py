@@ -59,7 +59,7 @@ class WorkerMetrics:
         self.kv_slots_used = _gauge(registry, "kv_slots_used", "Sequences that hold a cache slot.")
         self.kv_slots_total = _gauge(registry, "kv_slots_total", "Cache slots.")
         self.gpu_memory_bytes = _gauge(
-            registry, "gpu_memory_bytes", "Memory of the CUDA device; absent on a CPU.", ("kind",)
+            registry, "gpu_memory_bytes", "Memory of the CUDA device; zero on a CPU.", ("kind",)
         )
         """kind: allocated, reserved, total."""
         self.model_info = _gauge(

@@ -1,0 +1,140 @@
+"""What the engine has finished, on its way to Redis, in a thread of its own: the engine never waits for it.
+
+Outcomes are kept until Redis has answered, however long it is away; events are dropped when it is. While the
+leases are uncertain (`may_emit` false) nothing leaves.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobs.consumer import JobConsumer
+from jobs.errors import CodecError, QueueError
+from jobs.replies import CommitReply
+from jobs.types import EventBody, JobFailure, Outcome, Task
+from telemetry.logging import get_logger
+from telemetry.metrics import WorkerMetrics
+from workers.holds import Holds
+
+logger = get_logger("workers.outbox")
+
+MAX_EVENTS = 1000
+"""Events in line above which further ones are dropped."""
+RETRY_S = 0.25
+
+
+@dataclass(frozen=True)
+class _Event:
+    job_id: str
+    attempt: int
+    body: EventBody
+
+
+@dataclass(frozen=True)
+class _Commit:
+    job_id: str
+    attempt: int
+    task: Task
+    outcome: Outcome
+    compute_s: float
+
+
+class Outbox(threading.Thread):
+    def __init__(
+        self,
+        consumer: JobConsumer,
+        holds: Holds,
+        metrics: WorkerMetrics,
+        *,
+        model: str,
+        may_emit: Callable[[], bool],
+    ) -> None:
+        super().__init__(name="outbox", daemon=True)
+        self._consumer = consumer
+        self._holds = holds
+        self._metrics = metrics
+        self._model = model
+        self._may_emit = may_emit
+        self._items: queue.Queue[_Event | _Commit | None] = queue.Queue()
+        self._aborting = threading.Event()
+
+    def publish(self, job_id: str, attempt: int, body: EventBody) -> None:
+        """Tell waiting clients something, perhaps."""
+        if self._holds.holds(job_id, attempt) and self._items.qsize() < MAX_EVENTS:
+            self._items.put(_Event(job_id, attempt, body))
+
+    def commit(self, job_id: str, attempt: int, task: Task, outcome: Outcome, compute_s: float) -> None:
+        """Make the outcome the job's result, unless another attempt has done so."""
+        self._items.put(_Commit(job_id, attempt, task, outcome, compute_s))
+
+    def run(self) -> None:
+        while (item := self._items.get()) is not None:
+            try:
+                self._send(item)
+            finally:
+                self._items.task_done()
+        self._items.task_done()
+
+    def close(self, timeout_s: float) -> bool:
+        """Send what is in line, for so long at most. False: something stayed unsent; its lease runs out."""
+        self._items.put(None)
+        self.join(timeout_s)
+        self._aborting.set()
+        return not self.is_alive()
+
+    def _send(self, item: _Event | _Commit) -> None:
+        if isinstance(item, _Event):
+            self._publish(item)
+        else:
+            self._commit_until_answered(item)
+
+    def _publish(self, event: _Event) -> None:
+        if not self._may_emit() or not self._holds.holds(event.job_id, event.attempt):
+            return
+        try:
+            self._consumer.publish(event.job_id, event.attempt, event.body)
+        except QueueError as error:
+            logger.debug("event_dropped", job=event.job_id, error=str(error))
+
+    def _commit_until_answered(self, item: _Commit) -> None:
+        warned = False
+        while not self._aborting.is_set():
+            if self._may_emit():
+                try:
+                    self._commit(item)
+                except CodecError as error:
+                    # Cannot be written, now or later: say so instead of trying for ever.
+                    failure = JobFailure("internal_error", f"the result could not be encoded: {error}")
+                    item = _Commit(item.job_id, item.attempt, item.task, failure, item.compute_s)
+                except QueueError as error:
+                    if not warned:
+                        logger.warning("commit_waits", job=item.job_id, error=str(error))
+                    warned = True
+                else:
+                    return
+            time.sleep(RETRY_S)
+
+    def _commit(self, item: _Commit) -> None:
+        reply = self._consumer.commit(
+            item.job_id, item.attempt, item.outcome, compute_s=item.compute_s, model=self._model
+        )
+        was_held = self._holds.remove(item.job_id, item.attempt)
+        if reply is CommitReply.FENCED:
+            # Otherwise the lease keeper has counted it already.
+            if was_held:
+                self._metrics.lease_lost_total.inc()
+            logger.warning("commit_fenced", job=item.job_id, attempt=item.attempt)
+            return
+        outcome = "failed" if isinstance(item.outcome, JobFailure) else "succeeded"
+        self._metrics.jobs_total.labels(item.task, outcome).inc()
+        self._metrics.compute_seconds.labels(item.task).observe(item.compute_s)
+        logger.info(
+            "job_finished",
+            job=item.job_id,
+            task=str(item.task),
+            attempt=item.attempt,
+            outcome=outcome,
+            compute_s=round(item.compute_s, 3),
+        )

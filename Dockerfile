@@ -41,7 +41,7 @@ FROM base AS runtime
 RUN groupadd --gid 10001 rudolph \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin rudolph \
     && mkdir /data && chown 10001:10001 /data
-ENV HOME=/data RUDOLPH_LOG_JSON=true
+ENV HOME=/data RUDOLPH_LOG_FORMAT=json
 WORKDIR /data
 VOLUME /data
 COPY docker/healthcheck.py /opt/healthcheck.py

@@ -4,7 +4,6 @@ Policy only: it moves counts, positions and slot numbers, and touches no tensor.
 caller's priority first, then who has the fewest rows running, then who came first.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from model.config import ModelConfig
@@ -131,10 +130,11 @@ class Scheduler:
         """What the next step does. Positions move when `advance` is told that it ran."""
         plan = StepPlan()
         self._plan_running(plan)
-        scoring = [group for group in self._groups.values() if isinstance(group, ScoreGroup)]
-        # Neither new rows nor scoring may starve the other.
-        self._admit(plan, self._step_tokens // 2 if scoring else self._step_tokens)
-        self._plan_scoring(plan, sorted(scoring, key=_scoring_fairness))
+        # Scoring goes first, for the one slot that it may need; it takes half of what others wait for too.
+        budget = self._step_tokens
+        self._plan_scoring(plan, budget // 2 if self._next_waiting() else budget)
+        spent = sum(chunk.tokens for chunk in plan.chunks)
+        self._admit(plan, max(budget - spent, budget // 2))
         return plan
 
     def advance(self, plan: StepPlan) -> list[Row]:
@@ -224,14 +224,13 @@ class Scheduler:
 
     # Scoring --------------------------------------------------------------------------------------------
 
-    def _plan_scoring(self, plan: StepPlan, groups: Iterable[ScoreGroup]) -> None:
+    def _plan_scoring(self, plan: StepPlan, budget: int) -> None:
         """One chunk of one group: the first in order that can have its slots."""
-        spare = self._step_tokens - plan.fill_tokens
-        for group in groups:
-            if not group.sets or not self._open_set(group, plan):
-                continue
-            plan.chunks.append(group.next_chunk(max(spare, self._step_tokens // 2)))
-            return
+        scoring = [group for group in self._groups.values() if isinstance(group, ScoreGroup) and group.sets]
+        for group in sorted(scoring, key=_scoring_fairness):
+            if self._open_set(group, plan):
+                plan.chunks.append(group.next_chunk(budget - plan.fill_tokens))
+                return
 
     def _open_set(self, group: ScoreGroup, plan: StepPlan) -> bool:
         """Hold the slots of the set's shared prefix; False if none is free."""

@@ -1,0 +1,112 @@
+"""Sessions over small checkpoints, and ways to drive them to the end."""
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from jobs.types import Job, JobFailure, Outcome, Request, Result, Task
+from model.checkpoint import load_rudolph
+from model.config import ModelConfig, VqganConfig
+from model.image_tokenizer import ImageTokenizer
+from model.rudolph import Rudolph
+from model.text_tokenizer import TextTokenizer
+from model.transformer import Transformer
+from workers.session import Finished, Notice, Session
+
+MAX_STEPS = 20_000
+SMALL_VQGAN = {
+    "embed_dim": 32,
+    "z_channels": 32,
+    "resolution": 32,
+    "channels": 32,
+    "channel_multipliers": (1, 1, 1, 2),
+    "num_res_blocks": 1,
+    "attention_resolutions": (4,),
+}
+"""A VQGAN with cells of 8 pixels, as small as they come."""
+
+TASKS: Mapping[str, Task] = {
+    "Text2ImageRequest": Task.TEXT2IMAGE,
+    "Image2TextRequest": Task.IMAGE2TEXT,
+    "Text2TextRequest": Task.TEXT2TEXT,
+    "RankImagesRequest": Task.RANK_IMAGES,
+    "RankTextsRequest": Task.RANK_TEXTS,
+    "ClassifyRequest": Task.CLASSIFY,
+    "AnswerRequest": Task.ANSWER,
+}
+
+
+def small_rudolph(folder: Path, *, tasks: frozenset[str] = frozenset()) -> Rudolph:
+    """A small checkpoint in float32, where needed with capabilities that its file does not claim."""
+    loaded = load_rudolph(folder, dtype="float32")
+    return bundle(loaded.transformer, loaded.image_tokenizer, loaded.text_tokenizer, tasks or loaded.tasks)
+
+
+def bundle(
+    transformer: Transformer,
+    image_tokenizer: ImageTokenizer,
+    text_tokenizer: TextTokenizer,
+    tasks: frozenset[str] = frozenset(),
+) -> Rudolph:
+    """A bundle of parts, on the CPU in float32."""
+    return Rudolph(
+        config=transformer.config,
+        transformer=transformer,
+        text_tokenizer=text_tokenizer,
+        image_tokenizer=image_tokenizer,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        name="small",
+        revision="0",
+        tasks=tasks,
+    )
+
+
+def vqgan_config(config: ModelConfig) -> VqganConfig:
+    return VqganConfig(codebook_size=config.image_codebook_size, **SMALL_VQGAN)
+
+
+def job(request: Request, job_id: str = "job", priority: int = 0, rows: int = 1) -> Job:
+    task = TASKS[type(request).__name__]
+    return Job(job_id, task, request, priority=priority, rows=rows)
+
+
+def drive(session: Session) -> tuple[dict[str, Outcome], list[Notice]]:
+    """Step until nothing is left; outcomes by job, and what was told on the way."""
+    outcomes: dict[str, Outcome] = {}
+    notices: list[Notice] = []
+    for _ in range(MAX_STEPS):
+        if not session.has_work:
+            return outcomes, notices
+        for event in session.step().events:
+            if isinstance(event, Finished):
+                assert event.job_id not in outcomes
+                outcomes[event.job_id] = event.outcome
+            else:
+                assert event.job_id not in outcomes, "nothing may be told after the end"
+                notices.append(event)
+    raise AssertionError(f"not finished after {MAX_STEPS} steps: {session.job_ids}")
+
+
+def outcomes_of(session: Session, requests: Mapping[str, Request]) -> dict[str, Outcome]:
+    """Outcomes of requests that share the engine."""
+    for job_id, request in requests.items():
+        session.submit(job(request, job_id))
+    return drive(session)[0]
+
+
+def outcome_of(session: Session, request: Request) -> Outcome:
+    return outcomes_of(session, {"job": request})["job"]
+
+
+def result_of(session: Session, request: Request) -> Result:
+    """The result of a request alone; fails on a failure."""
+    outcome = outcome_of(session, request)
+    assert not isinstance(outcome, JobFailure), outcome
+    return outcome
+
+
+def is_rising(values: list[float]) -> bool:
+    return all(a <= b for a, b in itertools.pairwise(values))

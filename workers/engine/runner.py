@@ -83,8 +83,7 @@ class Runner:
             (left_copies, self.cache.copy_left, self._left_hidden),
             (body_copies, self.cache.copy_body, self._body_hidden),
         ):
-            ordered = sorted(copies, key=lambda c: (c.source, c.length))
-            for (source, length), members in groupby(ordered, key=lambda c: (c.source, c.length)):
+            for (source, length), members in groupby(copies, key=lambda c: (c.source, c.length)):
                 targets = self._long([member.target for member in members])
                 copy(source, targets, length)
                 hidden[targets] = hidden[source].clone()

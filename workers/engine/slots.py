@@ -30,7 +30,8 @@ class Slots:
         self._tags: list[Tag | None] = [None] * num_slots
         # Free slots, the one that has been free for longest first.
         self._free: dict[int, None] = dict.fromkeys(range(num_slots))
-        self._holders: dict[Tag, set[int]] = {}
+        # In the order in which they got it: the first has it computed when others are still to copy it.
+        self._holders: dict[Tag, dict[int, None]] = {}
 
     @property
     def total(self) -> int:
@@ -62,7 +63,7 @@ class Slots:
 
     def take(self, tag: Tag | None = None) -> Place:
         """A slot of one's own that shall begin with this content (None: with nothing). IndexError if full."""
-        holders = self._holders.get(tag, set[int]()) if tag is not None else set[int]()
+        holders = {} if tag is None else self._holders.get(tag, {})
         for slot in holders:
             if not self._users[slot]:
                 self._take(slot)
@@ -85,7 +86,7 @@ class Slots:
         tag = self._tags[slot]
         if tag is not None:
             self._tags[slot] = None
-            self._holders[tag].discard(slot)
+            del self._holders[tag][slot]
             if not self._holders[tag]:
                 del self._holders[tag]
 
@@ -106,5 +107,5 @@ class Slots:
         self.forget(slot)
         if tag is not None:
             self._tags[slot] = tag
-            self._holders.setdefault(tag, set()).add(slot)
+            self._holders.setdefault(tag, {})[slot] = None
         self._take(slot)

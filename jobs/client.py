@@ -4,6 +4,7 @@ Every call may raise QueueUnavailable (Redis is away) or DataLost (it is there, 
 """
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Self
 
 from jobs import codec, keys
 from jobs.errors import (
+    DataLost,
     IdempotencyConflict,
     JobNotFound,
     QueueError,
@@ -30,6 +32,8 @@ _PATIENCE_S = 3.0
 _SUBMIT_PATIENCE_S = 8.0
 _PING_TIMEOUT_S = 1.5
 _MODEL_CACHE_S = 1.0
+_MAX_PRIORITY = 10
+_JOB_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class QueueLimits:
     """What the server accepts at most, and how long it keeps what is done."""
 
     max_depth: int = 1000
-    """Jobs waiting."""
+    """Jobs waiting. The last tenth is kept for tenants who have less than a tenth waiting."""
     max_bytes: int = 1 << 30
     """Input of all queued and running jobs."""
     tenant_max_jobs: int = 1000
@@ -196,6 +200,8 @@ class JobClient(Operators):
             raise QueueUnavailable("the queue does not answer") from None
 
     async def _submit(self, job: Job, tenant_max_jobs: int | None) -> Submission:
+        if not _JOB_ID.fullmatch(job.id) or not -_MAX_PRIORITY <= job.priority <= _MAX_PRIORITY:
+            raise ValueError(f"not a job id or priority: {job.id!r}, {job.priority}")
         limits = self._limits
         idempotency = keys.idempotency_suffix(job.tenant, job.idempotency_key) if job.idempotency_key else ""
         ttl_s = limits.synchronous_ttl_s if job.synchronous else limits.job_ttl_s
@@ -222,6 +228,8 @@ class JobClient(Operators):
         """While Redis is away a waiting client keeps waiting: its job is safe and will be done."""
         try:
             return await self.outcome(job_id)
+        except DataLost:
+            raise
         except QueueUnavailable:
             return None
 

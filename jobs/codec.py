@@ -50,7 +50,7 @@ def decode_worker(data: bytes) -> WorkerInfo:
 
 def request_digest(request: Request) -> str:
     """SHA-256 of the encoded request: two requests with one digest ask for the same thing."""
-    return digest(msgspec.msgpack.encode(request))
+    return digest(_seal(_JOB, request))
 
 
 def digest(data: bytes) -> str:
@@ -58,7 +58,10 @@ def digest(data: bytes) -> str:
 
 
 def _seal(kind: bytes, value: object) -> bytes:
-    return kind + bytes((VERSION,)) + msgspec.msgpack.encode(value)
+    try:
+        return kind + bytes((VERSION,)) + msgspec.msgpack.encode(value)
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise CodecError(f"this cannot be written down: {error}") from None
 
 
 def _open(kind: bytes, data: bytes, expected: Any) -> Any:

@@ -22,8 +22,11 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
+
+from jobs.verdict import Verdict, judge
 
 CONNECT_TIMEOUT_S = 2.0
 
@@ -104,7 +107,8 @@ def open_async(url: str, *, timeout_s: float, max_connections: int = 64) -> Asyn
 async def borrow(client: AsyncClient, key: str) -> AsyncGenerator[Any, None]:
     """A connected connection to the server that owns `key`, for commands that must follow each other.
 
-    A connection on which anything went wrong is closed: a reply may still be under way on it.
+    A connection on which anything went wrong is closed, for a reply may still be under way on it, or its
+    server may no longer be the master. An error reply that says nothing of the kind leaves it open.
     """
     if isinstance(client, AsyncRedisCluster):
         await client.initialize()
@@ -113,19 +117,15 @@ async def borrow(client: AsyncClient, key: str) -> AsyncGenerator[Any, None]:
         connection: Any = node.acquire_connection()
         try:
             await connection.connect()
-            yield connection
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
+            async with _closed_if_spoilt(connection):
+                yield connection
         finally:
             node.release(connection)
         return
     connection = await client.connection_pool.get_connection()
     try:
-        yield connection
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
+        async with _closed_if_spoilt(connection):
+            yield connection
     finally:
         await client.connection_pool.release(connection)
 
@@ -134,6 +134,16 @@ async def refresh(client: AsyncClient) -> None:
     """Learn the slots of a Cluster anew; other clients find their server when they connect."""
     if isinstance(client, AsyncRedisCluster):
         await client.nodes_manager.initialize()
+
+
+@asynccontextmanager
+async def _closed_if_spoilt(connection: Any) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, ResponseError) or judge(error) is Verdict.AGAIN:
+            await connection.disconnect(nowait=True)
+        raise
 
 
 def _common(timeout_s: float) -> dict[str, Any]:

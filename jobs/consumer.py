@@ -62,6 +62,8 @@ class JobConsumer:
         A claim that could not be answered is repeated by the next call under its old number, so that jobs
         which it had taken are not forgotten.
         """
+        if limit <= 0:
+            return []
         with self._claiming:
             reply = self._run("claim", self.worker_id, self._session, self._claims + 1, limit, self.lease_s)
             self._claims += 1

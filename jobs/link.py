@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from jobs import connection, keys
 from jobs.errors import DataLost, OutcomeUnknown, QueueError, QueueFull, QueueUnavailable
@@ -27,6 +27,11 @@ _ERRORS = (RedisError, OSError, asyncio.IncompleteReadError, TimeoutError)
 
 def _pause_s(attempt: int) -> float:
     return _PAUSES_S[attempt] if attempt < len(_PAUSES_S) else _LAST_PAUSE_S
+
+
+def _tired(attempt: int, patience_s: float, give_up_at: float) -> bool:
+    """Whoever has any patience tries twice, even if the first try used it up waiting for a lost reply."""
+    return time.monotonic() >= give_up_at and (attempt > 0 or patience_s == 0)
 
 
 def _refused(verdict: Verdict, error: Exception) -> QueueError:
@@ -86,7 +91,7 @@ class SyncLink:
                     self._mark_loss()
                 if verdict not in (Verdict.AGAIN, Verdict.UNSENT):
                     raise _refused(verdict, error) from error
-                if time.monotonic() >= give_up_at:
+                if _tired(attempt, patience_s, give_up_at):
                     raise _unavailable() from error
             time.sleep(_pause_s(attempt))
             attempt += 1
@@ -213,7 +218,7 @@ class AsyncLink:
                 if verdict not in (Verdict.AGAIN, Verdict.UNSENT):
                     raise _refused(verdict, error) from error
                 maybe_ran = maybe_ran or bool(sent)
-                if time.monotonic() >= give_up_at:
+                if _tired(attempt, patience_s, give_up_at):
                     if maybe_ran and unknown_matters:
                         raise OutcomeUnknown(
                             "the queue did not answer; retry with the same idempotency key"
@@ -234,8 +239,14 @@ class AsyncLink:
                 return await wire.read_response(), 0
             both = (command, ("WAIT", replicas, replica_timeout_ms))
             await wire.send_packed_command(wire.pack_commands(both))
-            reply = await wire.read_response()
-            return reply, await wire.read_response()
+            try:
+                reply = await wire.read_response()
+            except ResponseError as error:
+                reply = error
+            confirmed = await wire.read_response()
+            if isinstance(reply, ResponseError):
+                raise reply
+            return reply, int(confirmed)
 
     async def _refresh(self) -> None:
         try:

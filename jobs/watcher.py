@@ -14,7 +14,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from jobs import codec, connection, keys
-from jobs.errors import CodecError, JobNotFound, QueueError
+from jobs.errors import CodecError, DataLost, JobNotFound, QueueError
 from jobs.link import AsyncLink
 from jobs.records import status_of
 from jobs.types import Event, JobState, StateChanged
@@ -206,8 +206,15 @@ class Watcher:
             try:
                 await self._poll()
                 await self._link.run("reap", _REAP_LIMIT, self._lease_s, patience_s=0.0)
+            except DataLost:
+                self._end_all()  # nothing they wait for will ever come
             except QueueError:
                 continue
+
+    def _end_all(self) -> None:
+        for inboxes in self._inboxes.values():
+            for inbox in inboxes:
+                inbox.end()
 
     async def _poll(self) -> None:
         watched = list(self._inboxes)

@@ -106,16 +106,21 @@ local function retry_after(num_jobs)
   return math.max(1, math.min(120, wait))
 end
 
--- Is there room for one more job of so many bytes? Gives nil, or the refusal to return.
+-- Is there room for one more job of so many bytes? Gives nil, or the refusal to return. The last tenth of the
+-- queue is for tenants who have less than that waiting, so that one flood does not close it to everybody.
 local function refusal(tenant, bytes, max_depth, max_bytes, tenant_max_jobs, tenant_max_bytes)
   local depth = redis.call('ZCARD', P .. 'ready')
   local used = redis.call('HMGET', P .. 'tenant:' .. tenant, 'jobs', 'bytes')
   local jobs, used_bytes = tonumber(used[1] or '0'), tonumber(used[2] or '0')
+  if depth >= max_depth or tonumber(redis.call('GET', P .. 'bytes') or '0') + bytes > max_bytes then
+    return { 'full', tostring(retry_after(depth)) }
+  end
   if jobs >= tenant_max_jobs or used_bytes + bytes > tenant_max_bytes then
     return { 'tenant', tostring(retry_after(jobs)) }
   end
-  if depth >= max_depth or tonumber(redis.call('GET', P .. 'bytes') or '0') + bytes > max_bytes then
-    return { 'full', tostring(retry_after(depth)) }
+  local reserve = math.floor(max_depth / 10)
+  if depth >= max_depth - reserve and jobs >= reserve and reserve > 0 then
+    return { jobs >= depth and 'full' or 'tenant', tostring(retry_after(depth)) }
   end
   return nil
 end

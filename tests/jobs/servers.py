@@ -62,7 +62,11 @@ class RedisServer:
             [str(self.binary), *words],
             stdout=subprocess.DEVNULL,
         )
-        self.wait_until_serving()
+        try:
+            self.wait_until_serving()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def wait_until_serving(self, timeout_s: float = 20.0) -> None:

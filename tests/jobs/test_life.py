@@ -10,7 +10,7 @@ from jobs.consumer import JobConsumer
 from jobs.errors import JobNotFound
 from jobs.replies import CommitReply
 from jobs.types import JobFailure, JobState, Progress, StateChanged
-from tests.jobs.conftest import make_job, make_result
+from tests.jobs.samples import make_job, make_result
 
 
 async def test_submitted_job_is_claimed_computed_and_answered(

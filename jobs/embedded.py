@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import IO, Self
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from jobs.errors import DataLost, QueueUnavailable
 from jobs.server_binary import find_server
@@ -158,7 +160,9 @@ class EmbeddedRedis:
 
     def _wait_until_serving(self) -> None:
         give_up_at = time.monotonic() + _START_TIMEOUT_S
-        client = redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2.0)
+        client = redis.Redis(
+            unix_socket_path=str(self._socket), socket_timeout=2.0, retry=Retry(NoBackoff(), 0)
+        )
         try:
             while True:
                 try:

@@ -67,10 +67,25 @@ def test_official_folder_gives_the_references_logits(fixture, request):
     assert (rudolph.input_side, rudolph.output_side, rudolph.name) == (32, 32, folder.name)
 
 
-def test_weights_have_the_dtype_asked_for_and_no_gradient(tiny_v2):
-    rudolph = load_rudolph(tiny_v2, dtype="bfloat16")
-    assert {weight.dtype for weight in rudolph.transformer.parameters()} == {torch.bfloat16}
-    assert {weight.dtype for weight in rudolph.image_tokenizer.parameters()} == {torch.float32}
+@pytest.mark.parametrize(
+    ("dtype", "decoder_dtype"),
+    [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float32)],
+)
+def test_encoder_stays_in_float32_and_the_rest_follows_the_request(tiny_v2, dtype, decoder_dtype):
+    rudolph = load_rudolph(tiny_v2, dtype=dtype)
+    assert {weight.dtype for weight in rudolph.transformer.parameters()} == {getattr(torch, dtype)}
+    assert rudolph.dtype is getattr(torch, dtype)
+    tokenizer = rudolph.image_tokenizer
+    assert {weight.dtype for weight in tokenizer.encoder.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in tokenizer.decoder.parameters()} == {decoder_dtype}
+    expected = load_file(tiny_v2 / "expected.safetensors")
+    assert torch.equal(tokenizer.encode(expected["vae.pixels_in"]), expected["vae.codes"])
+    difference = tokenizer.decode(expected["vae.codes"]) - expected["vae.decoded"]
+    assert float(difference.abs().mean()) < (1e-4 if decoder_dtype is torch.float32 else 0.02)
+
+
+def test_loaded_weights_are_for_serving(tiny_v2):
+    rudolph = load_rudolph(tiny_v2)
     weights = [*rudolph.transformer.parameters(), *rudolph.image_tokenizer.parameters()]
     assert not any(weight.requires_grad for weight in weights)
     assert not rudolph.transformer.training

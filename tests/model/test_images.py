@@ -266,8 +266,18 @@ def test_bytes_have_channels_last_for_batches_too():
 @settings(max_examples=25, deadline=None)
 def test_png_is_lossless(width, height, seed):
     values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    decoded = np.asarray(Image.open(io.BytesIO(encode_picture(values))))
-    assert np.array_equal(decoded, values)
+    with Image.open(io.BytesIO(encode_picture(values))) as decoded:
+        decoded.verify()
+    with Image.open(io.BytesIO(encode_picture(values))) as decoded:
+        assert (decoded.format, decoded.mode) == ("PNG", "RGB")
+        assert np.array_equal(np.asarray(decoded), values)
+
+
+def test_png_of_a_strided_view_is_of_what_the_view_shows():
+    values = np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    view = values[::-1, ::2]
+    with Image.open(io.BytesIO(encode_picture(view))) as decoded:
+        assert np.array_equal(np.asarray(decoded), view)
 
 
 @pytest.mark.parametrize("picture_format", ["png", "jpeg", "webp"])
@@ -279,7 +289,7 @@ def test_encoded_pictures_have_the_format_asked_for_and_look_alike(picture_forma
     assert np.abs(np.asarray(decoded).astype(int) - smooth).mean() < 4
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (1, 8, 8, 3)])
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (1, 8, 8, 3), (0, 8, 3)])
 def test_encoding_refuses_other_shapes(shape):
     with pytest.raises(ValueError, match="uint8"):
         encode_picture(np.zeros(shape, dtype=np.uint8))

@@ -1,0 +1,1 @@
+"""Speed of model, engine and server, each beside its peer in the same run."""

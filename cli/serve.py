@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -113,7 +113,7 @@ def _settings(host: str | None, port: int | None) -> "Settings":
 
 
 @contextlib.contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
+def _listen(host: str, port: int) -> Generator[socket.socket]:
     """A listening socket, taken before anything else starts, so that a taken port is the first thing said."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -132,7 +132,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _redis(url: str | None, data_dir: Path) -> Iterator[str]:
+def _redis(url: str | None, data_dir: Path) -> Generator[str]:
     """The URL given, or that of a Redis started here with its data in `data_dir`."""
     if url is not None:
         yield url
@@ -200,8 +200,9 @@ def _has_keys(settings: "Settings") -> bool:
 
 
 def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    host, port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
+    if host in ("0.0.0.0", "::"):  # noqa: S104
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

@@ -6,7 +6,7 @@ then run out and the jobs run elsewhere.
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 
@@ -17,7 +17,7 @@ class Pulse:
         self._step_started_s: float | None = None
 
     @contextmanager
-    def step(self) -> Iterator[None]:
+    def step(self) -> Generator[None]:
         """Marks the time of one engine step."""
         self._step_started_s = time.monotonic()
         try:

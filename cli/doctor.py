@@ -126,8 +126,8 @@ def _redis(url: str | None) -> Finding:
     import asyncio
 
     from jobs.client import JobClient
-    from jobs.embedded import find_server
     from jobs.errors import QueueError, QueueUnavailable
+    from jobs.server_binary import find_server
 
     if url is None:
         try:

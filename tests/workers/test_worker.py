@@ -1,0 +1,343 @@
+"""The worker with a real Redis and a real model: what it promises of the jobs that it holds."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from jobs.client import JobClient
+from jobs.consumer import JobConsumer
+from jobs.types import (
+    ImagesResult,
+    Job,
+    JobFailure,
+    JobState,
+    Sampling,
+    Task,
+    Text2ImageRequest,
+)
+from model.checkpoint import load_rudolph
+from model.rudolph import Rudolph
+from tests.jobs.servers import RedisServer
+from workers import exit_codes
+from workers.engine.settings import EngineSettings
+from workers.options import WorkerOptions
+from workers.process import memory_by_kind, model_info
+from workers.session import Session, SessionStep
+from workers.worker import Worker
+
+NUM_SLOTS = 4
+WAIT_S = 60.0
+
+
+class RunningWorker:
+    """A worker in a thread of the test's process."""
+
+    def __init__(
+        self, rudolph: Rudolph, url: str, queue: str, session: Session | None = None, **options: float
+    ) -> None:
+        self.session = session or Session(rudolph, EngineSettings(num_slots=NUM_SLOTS))
+        self.id = f"worker-{uuid.uuid4().hex[:8]}"
+        self.worker = Worker(
+            self.session,
+            JobConsumer(url, queue=queue, worker_id=self.id, patience_s=1.0),
+            worker_id=self.id,
+            model=model_info(rudolph),
+            num_slots=NUM_SLOTS,
+            options=WorkerOptions(**{"renew_every_s": 0.3, "watchdog_s": 60.0, **options}),
+            memory=lambda: memory_by_kind(rudolph.device),
+        )
+        self.code: int | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.code = self.worker.run()
+
+    def drain(self) -> int | None:
+        self.worker.drain()
+        return self.join()
+
+    def join(self) -> int | None:
+        self._thread.join(WAIT_S)
+        assert not self._thread.is_alive()
+        return self.code
+
+
+Start = Callable[..., RunningWorker]
+
+
+@pytest.fixture(scope="module")
+def rudolph(tiny_v2: Path) -> Rudolph:
+    return load_rudolph(tiny_v2, device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def redis() -> Generator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"test-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+async def client(redis: RedisServer, queue: str) -> AsyncGenerator[JobClient]:
+    connected = await JobClient.connect(redis.url, queue=queue)
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture
+def start(rudolph: Rudolph, redis: RedisServer, queue: str) -> Generator[Start]:
+    started: list[RunningWorker] = []
+
+    def run(session: Session | None = None, **options: float) -> RunningWorker:
+        started.append(RunningWorker(rudolph, redis.url, queue, session, **options))
+        return started[-1]
+
+    yield run
+    for one in started:
+        if one.code is None:
+            one.drain()
+
+
+def drawing(seed: int = 1, *, candidates: int = 1, prompt: str = "красный круг") -> Job:
+    """One picture; hundreds of candidates make it a long job."""
+    request = Text2ImageRequest(
+        prompt=prompt,
+        seed=seed,
+        candidates=candidates,
+        sampling=Sampling(temperature=1.0, top_k=0, top_p=1.0),
+        return_codes=True,
+    )
+    return Job(f"job_{uuid.uuid4().hex}", Task.TEXT2IMAGE, request, synchronous=False, rows=candidates)
+
+
+def codes(outcome: object) -> list[tuple[int, ...] | None]:
+    assert isinstance(outcome, ImagesResult), outcome
+    return [image.codes for image in outcome.images]
+
+
+async def until_state(client: JobClient, job_id: str, state: JobState) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while (await client.status(job_id)).state is not state:
+            await asyncio.sleep(0.02)
+
+
+async def test_job_is_done_and_its_result_repeats_with_its_seed(client: JobClient, start: Start) -> None:
+    start()
+    results = []
+    for seed in (7, 7, 8):
+        submitted = await client.submit(drawing(seed))
+        results.append(codes(await client.wait(submitted.id, WAIT_S)))
+    assert results[0] == results[1] != results[2]
+
+
+async def test_heartbeat_tells_the_model_and_the_metrics(client: JobClient, start: Start) -> None:
+    running = start()
+    submitted = await client.submit(drawing())
+    await client.wait(submitted.id, WAIT_S)
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            info = next((info for info in await client.workers() if info.id == running.id), None)
+            if (
+                info is not None
+                and b'rudolph_jobs_total{outcome="succeeded",task="text2image"} 1.0' in info.metrics
+            ):
+                break
+            await asyncio.sleep(0.1)
+    assert info.model.name == "tiny-v2"
+    assert info.slots == NUM_SLOTS
+    assert not info.draining
+    for name in (
+        b"rudolph_queue_seconds_count 1.0",
+        b"rudolph_images_total 1.0",
+        b"rudolph_gpu_memory_bytes",
+    ):
+        assert name in info.metrics
+
+
+async def test_drained_worker_leaves_the_list_and_its_jobs_go_back_uncharged(
+    client: JobClient, start: Start
+) -> None:
+    first = start(drain_s=0.2)
+    long = await client.submit(drawing(candidates=200))
+    await until_state(client, long.id, JobState.RUNNING)
+    later = await client.submit(drawing(seed=2))
+    assert first.drain() == exit_codes.DRAINED
+    async with asyncio.timeout(2):
+        while await client.workers():
+            await asyncio.sleep(0.05)
+    status = await client.status(long.id)
+    assert status.state is JobState.QUEUED
+    assert status.attempt <= 1
+    await client.cancel(long.id)
+    start()
+    assert codes(await client.wait(later.id, WAIT_S))
+
+
+async def test_drain_finishes_what_runs_when_there_is_time(client: JobClient, start: Start) -> None:
+    running = start(drain_s=30)
+    submitted = await client.submit(drawing(candidates=12))
+    await until_state(client, submitted.id, JobState.RUNNING)
+    assert running.drain() == exit_codes.DRAINED
+    assert codes(await client.outcome(submitted.id))
+
+
+async def test_cancelled_job_leaves_the_batch_and_others_go_on(client: JobClient, start: Start) -> None:
+    running = start()
+    long = await client.submit(drawing(candidates=250))
+    await until_state(client, long.id, JobState.RUNNING)
+    await client.cancel(long.id)
+    short = await client.submit(drawing(seed=3))
+    assert codes(await client.wait(short.id, 20))
+    assert (await client.status(long.id)).state is JobState.CANCELLED
+    assert long.id not in running.session.job_ids
+
+
+async def test_job_of_a_vanished_worker_completes_elsewhere_with_the_same_result(
+    client: JobClient, start: Start, redis: RedisServer, queue: str
+) -> None:
+    submitted = await client.submit(drawing(seed=11))
+    # Claims with a short lease and is never heard of again.
+    vanished = JobConsumer(redis.url, queue=queue, worker_id="vanished", lease_s=0.5)
+    assert [claimed.job.id for claimed in vanished.claim(1)] == [submitted.id]
+    start()
+    outcome = await client.wait(submitted.id, WAIT_S)
+    status = await client.status(submitted.id)
+    assert status.attempt == 2
+    again = await client.submit(drawing(seed=11))
+    assert codes(outcome) == codes(await client.wait(again.id, WAIT_S))
+    vanished.close()
+
+
+class BreaksOnSeed(Session):
+    """A real session whose engine breaks when a job with the poisonous seed runs."""
+
+    POISON = 666
+
+    def __init__(self, rudolph: Rudolph) -> None:
+        super().__init__(rudolph, EngineSettings(num_slots=NUM_SLOTS))
+        self.poisoned = False
+        self.most_at_once = 0
+
+    def submit(self, job: Job) -> None:
+        super().submit(job)
+        assert isinstance(job.request, Text2ImageRequest)
+        self.poisoned |= job.request.seed == self.POISON
+        self.most_at_once = max(self.most_at_once, len(self.job_ids))
+
+    def step(self) -> SessionStep:
+        if self.poisoned:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return super().step()
+
+
+async def test_crashed_batch_runs_again_alone_and_only_the_poison_is_given_up(
+    client: JobClient, start: Start, rudolph: Rudolph
+) -> None:
+    healthy = [await client.submit(drawing(seed=seed)) for seed in (1, 2)]
+    poison = await client.submit(drawing(seed=BreaksOnSeed.POISON))
+    sessions: list[BreaksOnSeed] = []
+    for _ in range(6):
+        sessions.append(BreaksOnSeed(rudolph))
+        running = start(sessions[-1])
+        async with asyncio.timeout(WAIT_S):
+            while running.code is None and (await client.stats()).waiting + (await client.stats()).running:
+                await asyncio.sleep(0.02)
+        if running.code is None:
+            break
+        assert running.join() == exit_codes.CRASHED
+        sessions[-1].close()
+    for submission in healthy:
+        assert codes(await client.wait(submission.id, WAIT_S))
+    assert (await client.status(poison.id)).state is JobState.DEAD
+    outcome = await client.outcome(poison.id)
+    assert isinstance(outcome, JobFailure)
+    assert "illegal memory access" not in outcome.message or outcome.code == "worker_crashed"
+    assert [letter.id for letter in await client.dead()] == [poison.id]
+    # After the first crash the batch was run one by one.
+    assert sessions[0].most_at_once >= 2
+    assert all(session.most_at_once <= 1 for session in sessions[1:])
+
+
+async def test_redis_outage_costs_neither_the_job_nor_the_worker(rudolph: Rudolph, tmp_path: Path) -> None:
+    with RedisServer(tmp_path, appendfsync="always") as server:
+        client = await JobClient.connect(server.url)
+        running = RunningWorker(rudolph, server.url, "rudolph")
+        submitted = await client.submit(drawing(seed=5, candidates=40))
+        await until_state(client, submitted.id, JobState.RUNNING)
+        server.kill()
+        await asyncio.sleep(3)
+        server.start()
+        outcome = await client.wait(submitted.id, WAIT_S)
+        assert codes(outcome)
+        assert running.code is None
+        after = await client.submit(drawing(seed=6))
+        assert codes(await client.wait(after.id, WAIT_S))
+        assert running.drain() == exit_codes.DRAINED
+        await client.close()
+
+
+async def test_nothing_is_committed_while_leases_are_uncertain(rudolph: Rudolph, tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as server:
+        client = await JobClient.connect(server.url)
+        running = RunningWorker(rudolph, server.url, "rudolph", emit_grace_s=0.6, renew_every_s=0.2)
+        submitted = await client.submit(drawing(seed=5, candidates=30))
+        await until_state(client, submitted.id, JobState.RUNNING)
+        keeper = running.worker._keeper
+        server.freeze()
+        async with asyncio.timeout(WAIT_S):
+            while keeper.may_emit:
+                await asyncio.sleep(0.05)
+        server.thaw()
+        assert codes(await client.wait(submitted.id, WAIT_S))
+        assert keeper.may_emit
+        assert running.drain() == exit_codes.DRAINED
+        await client.close()
+
+
+def test_hung_step_ends_the_process_and_reports_its_jobs(
+    tiny_v2: Path, redis: RedisServer, queue: str
+) -> None:
+    program = f"""
+import sys, time
+from model.checkpoint import load_rudolph
+from tests.workers.test_worker import RunningWorker
+from workers.session import Session
+
+class Hangs(Session):
+    def step(self):
+        time.sleep(3600)
+
+rudolph = load_rudolph({str(tiny_v2)!r}, device="cpu", dtype="float32")
+RunningWorker(rudolph, {redis.url!r}, {queue!r}, Hangs(rudolph), watchdog_s=1.0).join()
+"""
+
+    async def submit() -> str:
+        client = await JobClient.connect(redis.url, queue=queue)
+        submitted = await client.submit(drawing())
+        await client.close()
+        return submitted.id
+
+    job_id = asyncio.run(submit())
+    began_s = time.monotonic()
+    process = subprocess.run(
+        [sys.executable, "-c", program], timeout=WAIT_S, check=False, capture_output=True
+    )
+    assert process.returncode == exit_codes.HUNG, process.stderr.decode()[-2000:]
+    assert time.monotonic() - began_s < 40
+    consumer = JobConsumer(redis.url, queue=queue, worker_id="next")
+    (claimed,) = consumer.claim(1)
+    assert claimed.job.id == job_id
+    assert claimed.solo
+    consumer.close()

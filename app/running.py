@@ -1,0 +1,165 @@
+"""From an HTTP request to a job in the queue, and to its answer: the walk that every task route shares."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.admission import (
+    announced_bytes,
+    deadline_header,
+    idempotency_key,
+    prefers_async,
+    seed_for,
+)
+from app.bodies import read_body
+from app.errors import ApiError, from_failure, json_response
+from app.replies import job_reply, media_type_of, task_reply
+from app.services import Services, principal_of, services_of
+from app.tasks import TaskRoute, check_task
+from app.translate import rows_of
+from app.waiting import wait_for_outcome
+from jobs.types import ImagesResult, Job, JobFailure, JobStatus, Result
+
+PICTURE_TYPES = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job that the queue has accepted; `created` is False for a repeated idempotency key."""
+
+    id: str
+    created: bool
+    key: str | None
+    deadline_s: float
+    seed: int
+
+
+async def answer_task(request: Request, route: TaskRoute) -> Response:
+    """A task route from the first byte to the reply."""
+    services = services_of(request)
+    later = prefers_async(request)
+    deadline_s = deadline_header(request)
+    if not later:
+        limit_s = services.settings.request_timeout_s
+        deadline_s = min(deadline_s or limit_s, limit_s)
+    await admit(request, route)
+    with services.bodies.reserve(announced_bytes(request, services.settings.max_body_bytes)):
+        body = await read_body(request, route.body, route.form)
+        wanted = wanted_picture(request, body)
+        submitted = await submit(
+            request, route, body, deadline_s=deadline_s, synchronous=not later, overrides=wanted
+        )
+        del body
+    if later:
+        return await accepted(services, submitted)
+    status, result = await finish(request, submitted)
+    return render(status, result, seed=submitted.seed, as_picture=bool(wanted))
+
+
+async def admit(request: Request, route: TaskRoute) -> None:
+    """Refuse early, before the body is read: no model, a task it cannot do, no room in the queue."""
+    services = services_of(request)
+    check_task(route.task, await services.models.current(services.client))
+    # A repeated key asks for a job that has its room already; `submit` decides that, whole and at once.
+    if idempotency_key(request) is None:
+        num_bytes = announced_bytes(request, 0)
+        await services.client.check_capacity(principal_of(request).tenant, num_bytes)
+
+
+def wanted_picture(request: Request, body: Any) -> Mapping[str, Any]:
+    """`Accept: image/…` asks for the bytes of a single picture: the request's format, as an override."""
+    accepted_types = [part.partition(";")[0].strip() for part in request.headers.get("accept", "").split(",")]
+    formats = [PICTURE_TYPES[kind] for kind in accepted_types if kind in PICTURE_TYPES]
+    if not formats or "format" not in type(body).model_fields or "application/json" in accepted_types:
+        return {}
+    if body.n != 1:
+        message = (
+            f"Accept: image/{formats[0]} answers with one picture; send n = 1 or accept application/json."
+        )
+        raise ApiError(422, "invalid_value", message, param="n")
+    chosen = body.format if "format" in body.model_fields_set and body.format in formats else formats[0]
+    return {"format": chosen}
+
+
+async def submit(
+    request: Request,
+    route: TaskRoute,
+    body: Any,
+    *,
+    deadline_s: float | None,
+    synchronous: bool,
+    priority: int = 0,
+    prefix: str = "",
+    overrides: Mapping[str, Any] | None = None,
+    key: str | None = None,
+) -> Submitted:
+    """Check the body against the model, decode its pictures, and put the job into the queue."""
+    services, principal = services_of(request), principal_of(request)
+    key = key or idempotency_key(request)
+    model = await services.models.current(services.client)
+    check_task(route.task, model)
+    route.check(body, model)
+    if overrides:
+        body = body.model_copy(update=overrides)
+    seed = seed_for(getattr(body, "seed", None), principal.tenant, key)
+    pictures = await services.pictures.check(route.uploads(body), prefix=prefix)
+    job_request = route.build(body, pictures, seed)
+    cost = route.candidates(body)
+    principal.charge_candidates(cost)
+    job = Job(
+        id=f"job_{uuid.uuid4().hex}",
+        task=route.task,
+        request=job_request,
+        tenant=principal.tenant,
+        priority=priority,
+        deadline_s=deadline_s,
+        idempotency_key=key,
+        synchronous=synchronous,
+        rows=rows_of(job_request),
+    )
+    try:
+        submission = await services.client.submit(job)
+    except BaseException:
+        principal.refund_candidates(cost)
+        raise
+    if not submission.created:
+        principal.refund_candidates(cost)
+    return Submitted(
+        submission.id, submission.created, key, deadline_s or services.settings.request_timeout_s, seed
+    )
+
+
+async def accepted(services: Services, submitted: Submitted) -> Response:
+    """202: the job's own address, and how it stands."""
+    status = await services.client.status(submitted.id)
+    headers = {"Location": f"/v1/jobs/{submitted.id}", "Preference-Applied": "respond-async"}
+    return json_response(job_reply(status, None), status=202, headers=headers)
+
+
+async def finish(request: Request, submitted: Submitted) -> tuple[JobStatus, Result]:
+    """Wait for the job while the client does. Raises ApiError for a job that has no result."""
+    services = services_of(request)
+    outcome = await wait_for_outcome(
+        services.client,
+        services.waiters,
+        request,
+        submitted.id,
+        owns=submitted.created,
+        grace_s=services.settings.disconnect_grace_s if submitted.key else 0.0,
+        deadline_s=submitted.deadline_s,
+    )
+    if isinstance(outcome, JobFailure):
+        raise from_failure(outcome)
+    return await services.client.status(submitted.id), outcome
+
+
+def render(status: JobStatus, result: Result, *, seed: int, as_picture: bool) -> Response:
+    if as_picture and isinstance(result, ImagesResult):
+        image = result.images[0]
+        headers = {"x-seed": str(image.seed), "x-job-id": status.id}
+        return Response(image.data, media_type=media_type_of(image.data), headers=headers)
+    return json_response(task_reply(status, result, seed=seed))

@@ -1,0 +1,1 @@
+"""What crosses the HTTP edge: request bodies, replies, and how a fault in one is told."""

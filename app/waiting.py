@@ -1,0 +1,101 @@
+"""Waiting for a job on behalf of a client that is still there; and what becomes of the job when it is not.
+
+A synchronous job belongs to those who wait for it. When the last one leaves, it is cancelled: at once, or, if
+it has an idempotency key, after a short grace in which a retry may come back for it.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+from starlette.requests import Request
+
+from app.errors import ClientGone, deadline_passed
+from jobs.client import JobClient
+from jobs.errors import QueueError
+from jobs.types import Outcome
+
+
+class Waiters:
+    """Who in this process waits for which job, and which jobs live only as long as somebody does."""
+
+    def __init__(self) -> None:
+        self._waiting: Counter[str] = Counter()
+        self._owned: set[str] = set()
+        self._partings: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def joined(
+        self, client: JobClient, job_id: str, *, owns: bool, grace_s: float
+    ) -> AsyncGenerator[None]:
+        """Count a reader of the job. Leaving by an exception abandons the job unless others wait."""
+        if owns:
+            self._owned.add(job_id)
+        self._waiting[job_id] += 1
+        finished = False
+        try:
+            yield
+            finished = True
+        finally:
+            self._waiting[job_id] -= 1
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]
+                if finished:
+                    self._owned.discard(job_id)
+                elif job_id in self._owned:
+                    self._part(client, job_id, grace_s)
+
+    async def settle(self) -> None:
+        """Finish what partings are under way, without their grace; for shutdown."""
+        for task in list(self._partings):
+            task.cancel()
+        await asyncio.gather(*self._partings, return_exceptions=True)
+
+    def _part(self, client: JobClient, job_id: str, grace_s: float) -> None:
+        # A task of its own: the request's task may be on its way out by cancellation.
+        task = asyncio.create_task(self._cancel(client, job_id, grace_s))
+        self._partings.add(task)
+        task.add_done_callback(self._partings.discard)
+
+    async def _cancel(self, client: JobClient, job_id: str, grace_s: float) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(grace_s)
+        if self._waiting[job_id]:
+            return
+        self._owned.discard(job_id)
+        with suppress(QueueError):
+            await client.cancel(job_id)
+
+
+async def wait_for_outcome(
+    client: JobClient,
+    waiters: Waiters,
+    request: Request,
+    job_id: str,
+    *,
+    owns: bool,
+    grace_s: float,
+    deadline_s: float,
+) -> Outcome:
+    """The job's outcome. Raises ApiError 504 past the deadline and ClientGone when nobody listens."""
+    async with waiters.joined(client, job_id, owns=owns, grace_s=grace_s):
+        waiting = asyncio.ensure_future(client.wait(job_id, deadline_s))
+        gone = asyncio.ensure_future(disconnected(request))
+        try:
+            await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                raise ClientGone
+            return waiting.result()
+        except TimeoutError:
+            raise deadline_passed(deadline_s) from None
+        finally:
+            for future in (waiting, gone):
+                future.cancel()
+            await asyncio.gather(waiting, gone, return_exceptions=True)
+
+
+async def disconnected(request: Request) -> None:
+    """Returns once the client has closed its connection. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

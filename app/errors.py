@@ -121,11 +121,14 @@ def invalid(message: str, *, param: str | None = None, code: str = "invalid_valu
     return ApiError(422, code, message, param=param)
 
 
+_QUEUE_ERROR_PARAMS: dict[type[QueueError], str] = {IdempotencyConflict: "Idempotency-Key", JobNotFound: "id"}
+
+
 def from_queue_error(error: QueueError) -> ApiError:
     for kind, (status, code, retry_after_s) in _QUEUE_ERRORS.items():
         if isinstance(error, kind):
             wait_s = error.retry_after_s if isinstance(error, AdmissionError) else retry_after_s
-            param = "Idempotency-Key" if kind is IdempotencyConflict else None
+            param = _QUEUE_ERROR_PARAMS.get(kind)
             return ApiError(status, code, str(error) or code, param=param, retry_after_s=wait_s)
     return internal_error()
 

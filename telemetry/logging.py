@@ -79,12 +79,16 @@ def _safe(key: str, value: Any) -> Any:
 
 
 def _renderers(*, json: bool, stream: TextIO) -> list[Processor]:
+    # No local variables in tracebacks: they hold what clients sent.
     drop_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if json:
         return [
             drop_meta,
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
         ]
     # Columns only get colours where a person is looking at them.
-    return [drop_meta, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    plain = structlog.dev.plain_traceback
+    return [drop_meta, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]

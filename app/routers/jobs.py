@@ -1,6 +1,7 @@
 """Jobs by name: submit now, ask later, listen, cancel. A job of another tenant does not exist here."""
 
 import re
+from contextlib import suppress
 from typing import cast
 
 from fastapi import APIRouter, Request
@@ -16,6 +17,7 @@ from app.schemas.requests import JobBody
 from app.services import principal_of, services_of
 from app.sse import EventStream, job_events, last_event_id
 from app.tasks import route_of
+from jobs.errors import JobNotFound
 from jobs.types import JobStatus, Task
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -99,8 +101,10 @@ async def follow_job(request: Request) -> Response:
 async def own_job(request: Request) -> JobStatus:
     job_id = cast(str, request.path_params["id"])
     if _JOB_ID.fullmatch(job_id):
-        status = await services_of(request).client.status(job_id)
-        if status.tenant == principal_of(request).tenant:
-            return status
+        with suppress(JobNotFound):
+            status = await services_of(request).client.status(job_id)
+            if status.tenant == principal_of(request).tenant:
+                return status
+    # The same words for all three cases, so that nobody learns what others have.
     message = "There is no such job. Results are kept for a limited time after a job has ended."
     raise ApiError(404, "job_not_found", message, param="id")

@@ -70,6 +70,8 @@ def _sentence(error: ErrorDetails, name: str, place: tuple[int | str, ...], sche
         return f"{name} must be one of {context['expected']}; got {got}."
     if kind in _TYPE_NAMES:
         return f"{name} must be {_TYPE_NAMES[kind]}; got {got}."
+    if kind == "string_unicode":
+        return f"{name} holds text that is not valid Unicode; send no halves of surrogate pairs."
     if kind == "too_few_candidates":
         return f"{error['msg']}."
     if kind.startswith(("text_", "picture_", "template_")):

@@ -1,5 +1,7 @@
 """A real redis-server, a real uvicorn on a real socket, and a small worker; one of each a test module."""
 
+import io
+import logging
 import socket
 import threading
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 import uvicorn
 
 from app.main import create_app
@@ -18,6 +21,7 @@ from app.server import server_config
 from app.services import Services
 from app.settings import Settings
 from jobs.embedded import EmbeddedRedis
+from telemetry.logging import configure_logging
 from tests.app.worker import EchoWorker
 
 
@@ -37,6 +41,18 @@ class Running:
 
     def socket(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", int(self.url.rpartition(":")[2])), timeout=10)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def log() -> Iterator[io.StringIO]:
+    """What the servers log while the tests run."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    sink = io.StringIO()
+    configure_logging(json=True, stream=sink)
+    yield sink
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

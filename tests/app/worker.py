@@ -1,7 +1,7 @@
 """A worker small enough for the HTTP tests: the real queue, and answers that follow from the request alone.
 
-A few words in a prompt steer it: "жди" holds the job until it is cancelled, "сбой" fails it, "неверно" finds fault
-with it.
+A few words in a prompt steer it: "жди" holds the job until it is cancelled, "сбой" fails it, "неверно" finds
+fault with it.
 """
 
 import io
@@ -96,10 +96,14 @@ def answer(request: object) -> Outcome:
             return TextsResult(texts, usage)
         case RankImagesRequest() | RankTextsRequest():
             count = len(request.images if isinstance(request, RankImagesRequest) else request.texts)
-            items = tuple(RankedItem(place, float(count - place), 2.0, 3.0) for place in reversed(range(count)))
+            items = tuple(
+                RankedItem(place, float(count - place), 2.0, 3.0) for place in reversed(range(count))
+            )
             return RankingResult(items, usage)
         case ClassifyRequest():
-            scores = tuple(ClassScore(name, 1.0 / (place + 1), 2.0) for place, name in enumerate(request.classes))
+            scores = tuple(
+                ClassScore(name, 1.0 / (place + 1), 2.0) for place, name in enumerate(request.classes)
+            )
             return ClassifyResult(len(scores) - 1, scores, usage)
         case AnswerRequest():
             return AnswerResult("да", usage)

@@ -58,6 +58,18 @@ def test_long_values_are_shortened(stream: io.StringIO) -> None:
     assert len(stream.getvalue()) < 1500
 
 
+@pytest.mark.parametrize("json_lines", [True, False])
+def test_a_traceback_shows_no_local_variables(json_lines: bool, stream: io.StringIO) -> None:
+    configure_logging(json=json_lines, stream=stream)
+    key = "sk-very-" + "secret"
+    try:
+        raise ValueError(len(key))
+    except ValueError:
+        get_logger("test").exception("failed")
+    assert "ValueError" in stream.getvalue()
+    assert "sk-very-secret" not in stream.getvalue()
+
+
 def test_an_exception_is_logged_as_data(stream: io.StringIO) -> None:
     try:
         raise ValueError("внутри")

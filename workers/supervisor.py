@@ -32,7 +32,9 @@ POLL_S = 0.1
 FAULT_SIGNALS = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
 )
-"""A fault inside the process, so its batch may be the cause. SIGKILL comes from outside and says nothing."""
+"""A fault inside the process, so its batch may be the cause. SIGKILL comes from outside and says nothing,
+unless the kernel sent it for want of memory."""
+OOM_POLL_S = 1.0
 
 
 def worker_devices(device: str, num_workers: int | None) -> list[str]:
@@ -53,6 +55,15 @@ def visible_gpus(devices: Path = Path("/dev")) -> int:
     if chosen is None:
         return present
     return min(present, len([name for name in chosen.split(",") if name.strip() not in ("", "-1")]))
+
+
+def out_of_memory_kills(statistics: Path = Path("/proc/vmstat")) -> int:
+    """Processes that the kernel has killed for want of memory since it started; 0 where it does not say."""
+    try:
+        lines = statistics.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 @dataclass
@@ -83,10 +94,13 @@ class Supervisor:
     _slots: list[_Slot] = field(init=False)
     _stopping: threading.Event = field(init=False, default_factory=threading.Event)
     _thread: threading.Thread = field(init=False)
+    _oom_kills: tuple[int, int] = (0, 0)
+    """The last two readings, so that a kill is compared with a count from before it."""
 
     def __post_init__(self) -> None:
         self._slots = [_Slot(index, environment) for index, environment in enumerate(self.environments)]
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+        self._oom_kills = (out_of_memory_kills(),) * 2
 
     def start(self) -> None:
         for slot in self._slots:
@@ -117,9 +131,13 @@ class Supervisor:
         return [slot.process.pid for slot in self._slots if slot.process and slot.process.poll() is None]
 
     def _run(self) -> None:
+        oom_read_s = float("-inf")
         while not self._stopping.wait(POLL_S):
             for slot in self._slots:
                 self._tend(slot)
+            if time.monotonic() - oom_read_s > OOM_POLL_S:
+                oom_read_s = time.monotonic()
+                self._oom_kills = (self._oom_kills[1], out_of_memory_kills())
             if all(slot.closed for slot in self._slots):
                 return
         self._end_all()
@@ -139,8 +157,9 @@ class Supervisor:
             _close_pipe(slot.process)
             slot.closed = True
             return
-        if -code in FAULT_SIGNALS and self.on_crash is not None:
-            self.on_crash(slot.worker_id, f"the worker died of {signal.Signals(-code).name}")
+        reason = self._fault(code)
+        if reason is not None and self.on_crash is not None:
+            self.on_crash(slot.worker_id, reason)
         lived_s = time.monotonic() - slot.started_s
         slot.failures = 0 if lived_s >= HEALTHY_AFTER_S else slot.failures + 1
         pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** (slot.failures - 1)) if slot.failures else 0.0
@@ -150,6 +169,14 @@ class Supervisor:
         logger.warning(
             "worker_ended", index=slot.index, code=code, lived_s=round(lived_s, 1), restart_in_s=pause_s
         )
+
+    def _fault(self, code: int) -> str | None:
+        """Why a process that ended so may have died of its work; None: it did not, or has said so itself."""
+        if -code in FAULT_SIGNALS:
+            return f"the worker died of {signal.Signals(-code).name}"
+        if -code == signal.SIGKILL and out_of_memory_kills() > self._oom_kills[0]:
+            return "the worker was killed for want of memory"
+        return None
 
     def _spawn(self, slot: _Slot) -> None:
         slot.started_s = time.monotonic()

@@ -118,6 +118,22 @@ def test_fault_inside_a_worker_is_reported_but_a_kill_is_not(start: Start, tmp_p
     assert all("-0-" in worker_id and "SIGSEGV" in reason for worker_id, reason in reported)
 
 
+def test_kill_for_want_of_memory_is_reported(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = tmp_path.with_suffix(".vmstat")
+    kills.write_text("nr_free_pages 1\noom_kill 4\n")
+    read = supervisor.out_of_memory_kills
+    monkeypatch.setattr(supervisor, "out_of_memory_kills", lambda: read(kills))
+    reported: list[str] = []
+    one = start(STAYS, on_crash=lambda _worker_id, reason: reported.append(reason))
+    wait_until(lambda: starts(tmp_path) == 1)
+    kills.write_text("nr_free_pages 1\noom_kill 5\n")
+    os.kill(one.pids[0], signal.SIGKILL)
+    wait_until(lambda: bool(reported))
+    assert "memory" in reported[0]
+
+
 def test_no_worker_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     worker = (

@@ -100,7 +100,7 @@ class Supervisor:
     def __post_init__(self) -> None:
         self._slots = [_Slot(index, environment) for index, environment in enumerate(self.environments)]
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
-        self._oom_kills = (out_of_memory_kills(),) * 2
+        self._oom_kills = (out_of_memory_kills(), out_of_memory_kills())
 
     def start(self) -> None:
         for slot in self._slots:

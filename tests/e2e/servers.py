@@ -1,4 +1,4 @@
-"""Starts and ends real servers: `rudolph serve` as a person runs it, with a free port and a data folder of its own."""
+"""Starts and ends real servers: `rudolph serve` as a person runs it, on a free port, with its own data."""
 
 import os
 import re

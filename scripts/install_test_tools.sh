@@ -1,9 +1,10 @@
 #!/bin/sh
-# Installs what the tests run beside Python: a Redis server, Chromium, Prometheus, each only where missing.
+# Installs what the tests run beside Python: curl, a Redis server, Chromium, Prometheus, each only where missing.
 # Only as root on a system with apt-get; elsewhere the tests that need them say so and skip.
 set -u
 
 missing=""
+command -v curl >/dev/null 2>&1 || missing="$missing curl"
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v prometheus >/dev/null 2>&1 && command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"

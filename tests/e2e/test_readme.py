@@ -44,14 +44,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_readme_has_a_line_for_every_task() -> None:
     routes = {match for line in curl_lines() for match in re.findall(r"/v1/([a-z0-9/]+)", line)}
-    assert routes >= {"text2image", "image2text", "text2text", "classify", "rank/images", "rank/texts", "jobs"}
+    assert routes >= {
+        "text2image",
+        "image2text",
+        "text2text",
+        "classify",
+        "rank/images",
+        "rank/texts",
+        "jobs",
+    }
 
 
 def test_every_curl_line_answers_as_the_text_says(server_v2: Server, place: Path) -> None:
     require("curl")
     for command in curl_lines():
         assert command.startswith("curl ")
-        aimed = command.replace(README_ADDRESS, server_v2.url).replace("curl ", "curl -sS --fail-with-body ", 1)
+        aimed = command.replace(README_ADDRESS, server_v2.url).replace(
+            "curl ", "curl -sS --fail-with-body ", 1
+        )
         reply = subprocess.run(
             ["bash", "-c", aimed], cwd=place, check=False, capture_output=True, text=True, timeout=120
         )

@@ -20,7 +20,7 @@ ARGS ?=
 
 .PHONY: help
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: serve
 serve: $(STAMPS)/run  ## Build the environment, start Redis, a worker and the API, print a curl line
@@ -55,6 +55,14 @@ chaos: $(STAMPS)/dev $(STAMPS)/reference  ## Run the fault tests alone: killed, 
 	@sh scripts/install_test_tools.sh
 	@exec $(BIN)/python -m pytest tests/faults $(ARGS)
 
+.PHONY: demo-checkpoint
+demo-checkpoint: $(STAMPS)/train  ## Train the demo checkpoint from nothing; a killed run goes on
+	@exec $(BIN)/rudolph train demo $(or $(MODEL),checkpoints/demo) --work runs/demo $(ARGS)
+
+.PHONY: demo-quality
+demo-quality: $(STAMPS)/train  ## Serve the demo checkpoint and measure it over HTTP
+	@exec sh scripts/demo_quality.sh $(BIN) $(or $(MODEL),checkpoints/demo) 8765 $(ARGS)
+
 .PHONY: clean
 clean:  ## Remove the environment and caches; data in var/ stays
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
@@ -83,6 +91,11 @@ $(STAMPS)/run: $(STAMPS)/build-tools pyproject.toml constraints.txt
 $(STAMPS)/dev: $(STAMPS)/run
 	@echo "installing what tests and checks need"
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[worker,embedded,dev]'
+	@touch $@
+
+$(STAMPS)/train: $(STAMPS)/run
+	@echo "installing what the demo checkpoint's recipe needs"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[worker,embedded,train]'
 	@touch $@
 
 # The published packages are an oracle for tests, never a dependency; two versions of one name need two folders.

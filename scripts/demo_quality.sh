@@ -1,0 +1,22 @@
+#!/bin/sh
+# Serve a demo checkpoint on a port of its own, measure it over HTTP, and stop the server whatever happens.
+# Usage: demo_quality.sh BIN MODEL PORT [options of `rudolph train quality`]
+set -eu
+bin=$1 model=$2 port=$3
+shift 3
+data=$(mktemp -d)
+# The measures ask as fast as they can, from one address: no quota, and a queue of its own.
+"$bin/rudolph" serve --host 127.0.0.1 --port "$port" --data-dir "$data" --model "$model" >"$data/serve.log" 2>&1 &
+server=$!
+trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; rm -rf "$data"' EXIT INT TERM
+for _ in $(seq 120); do
+	if "$bin/python" -c "import httpx, sys; sys.exit(httpx.get('http://127.0.0.1:$port/health/ready').status_code != 200)" 2>/dev/null; then
+		"$bin/rudolph" train quality --server "http://127.0.0.1:$port" --checkpoint "$model" "$@"
+		exit 0
+	fi
+	kill -0 "$server" 2>/dev/null || break
+	sleep 1
+done
+echo "the server did not become ready; its log:" >&2
+cat "$data/serve.log" >&2
+exit 1

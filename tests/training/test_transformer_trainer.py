@@ -1,0 +1,140 @@
+"""The transformer learns both directions, stops and goes on, and frozen parts stay as they are."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from torch.nn import functional
+
+from model.checkpoint import load_rudolph
+from model.config import PAD_ID, TaskToken
+from model.tasks import Prompts
+from model.transformer import Transformer
+from training.freezing import Part, part_of
+from training.loop import LoopSettings, run_loop
+from training.optimizer import OptimizerSettings
+from training.sequences import LossWeights, RowBuilder, Rows
+from training.transformer_trainer import TransformerTrainer, TransformerTraining, row_losses
+
+TEXTS = ["кот", "дом у реки", "синий круг", "рыба"]
+CPU = torch.device("cpu")
+
+
+def _trainer(tiny: Path, **changes: object) -> TransformerTrainer:
+    rudolph = load_rudolph(tiny, dtype="float32")
+    config = rudolph.config
+    builder = RowBuilder(config, rudolph.text_tokenizer)
+    codes = torch.randint(
+        config.image_codebook_size, (4, config.image_length), generator=torch.Generator().manual_seed(0)
+    )
+
+    def batches(step: int) -> list[Rows]:
+        order = [(step + index) % 4 for index in range(3)]
+        texts = [TEXTS[index] for index in order]
+        rows = [
+            builder.text_to_image(texts, codes[order], LossWeights()),
+            builder.image_to_text(texts, codes[order], LossWeights()),
+        ]
+        return [
+            *rows,
+            builder.unprompted(codes[order], LossWeights()),
+            builder.text_to_text(texts, LossWeights()),
+        ]
+
+    transformer = rudolph.transformer.requires_grad_(True)
+    settings = TransformerTraining(30, OptimizerSettings(learning_rate=2e-3, warm_up_steps=3), bf16=False)
+    return TransformerTrainer(transformer, batches, replace(settings, **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("generation", ["tiny_v1", "tiny_v2"])
+def test_all_losses_fall(generation: str, request: pytest.FixtureRequest) -> None:
+    trainer = _trainer(request.getfixturevalue(generation))
+    losses = [trainer.train_step(step) for step in range(30)]
+    for name in ("draw_left", "draw_image", "name_image", "name_right", "unprompted_image", "text_left"):
+        assert losses[-1][name] < losses[0][name] - 0.3, name
+
+
+def test_a_stopped_run_ends_with_the_weights_of_an_uninterrupted_one(tiny_v2: Path, tmp_path: Path) -> None:
+    def run(folder: str, stops: list[int | None]) -> Transformer:
+        trainer = _trainer(tiny_v2)
+        for stop in stops:
+            trainer = _trainer(tiny_v2)
+            loop = LoopSettings(total_steps=8, stop_after_steps=stop)
+            run_loop(trainer, tmp_path / folder, loop, {}, lambda _: None)
+        return trainer.transformer
+
+    whole = run("whole", [None]).state_dict()
+    parts = run("parts", [3, 2, None]).state_dict()
+    assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
+
+
+@pytest.mark.parametrize("part", get_args(Part))
+def test_a_frozen_part_stays_and_everything_else_moves(part: Part, tiny_v2: Path) -> None:
+    trainer = _trainer(tiny_v2, frozen=frozenset({part}))
+    before = {name: p.detach().clone() for name, p in trainer.transformer.named_parameters()}
+    for step in range(2):
+        trainer.train_step(step)
+    moved = {
+        part_of(name)
+        for name, parameter in trainer.transformer.named_parameters()
+        if not torch.equal(parameter, before[name])
+    }
+    assert moved == set(get_args(Part)) - {part}
+
+
+def test_everything_frozen_is_refused(tiny_v2: Path) -> None:
+    with pytest.raises(ValueError, match="nothing to train"):
+        _trainer(tiny_v2, frozen=frozenset(get_args(Part)))
+
+
+def test_recomputed_activations_give_the_same_step(tiny_v2: Path) -> None:
+    plain, recomputed = _trainer(tiny_v2), _trainer(tiny_v2, checkpoint_activations=True)
+    assert plain.train_step(0) == pytest.approx(recomputed.train_step(0), rel=1e-6)
+    other = recomputed.transformer.state_dict()
+    for name, tensor in plain.transformer.state_dict().items():
+        torch.testing.assert_close(tensor, other[name])
+
+
+def test_losses_are_those_of_the_full_forward_with_padding_left_out(tiny_v2: Path) -> None:
+    rudolph = load_rudolph(tiny_v2, dtype="float32")
+    config = rudolph.config
+    codes = torch.randint(config.image_codebook_size, (2, config.image_length))
+    rows = RowBuilder(config, rudolph.text_tokenizer).image_to_text(
+        ["кот", "дом у реки"], codes, LossWeights()
+    )
+    losses = row_losses(rudolph.transformer, rows, CPU, bf16=False)
+    ids = rows.input_ids()
+    logits = rudolph.transformer(ids)[:, :-1]
+    text, image = logits[..., : config.text_vocab_size], logits[..., config.text_vocab_size :]
+    right = slice(config.right_start, None)
+    of_right = functional.cross_entropy(
+        text[:, right].flatten(0, 1), ids[:, 1:][:, right].flatten(), ignore_index=PAD_ID
+    )
+    cells = slice(config.image_start - 1, config.right_start - 1)
+    of_image = functional.cross_entropy(image[:, cells].flatten(0, 1), ids[:, 1:][:, cells].flatten())
+    assert float(losses["right"]) == pytest.approx(float(of_right), rel=1e-5)
+    assert float(losses["image"]) == pytest.approx(float(of_image), rel=1e-5)
+
+
+@pytest.mark.parametrize("generation", ["tiny_v1", "tiny_v2"])
+def test_rows_are_laid_out_as_they_are_served(generation: str, request: pytest.FixtureRequest) -> None:
+    rudolph = load_rudolph(request.getfixturevalue(generation), dtype="float32")
+    builder, prompts = (
+        RowBuilder(rudolph.config, rudolph.text_tokenizer),
+        Prompts(rudolph.config, rudolph.text_tokenizer),
+    )
+    codes = torch.zeros(1, rudolph.config.image_length, dtype=torch.long)
+    drawn = builder.text_to_image(["синий круг"], codes, LossWeights())
+    assert tuple(drawn.left[0].tolist()) == prompts.text2image_left("синий круг")
+    named = builder.image_to_text(["синий круг"], codes, LossWeights())
+    assert tuple(named.left[0].tolist()) == prompts.image2text_left()
+    assert named.right is not None
+    assert tuple(named.right[0].tolist()) == prompts.scored_right("синий круг")
+    empty = builder.unprompted(codes, LossWeights())
+    assert tuple(empty.left[0].tolist()) == prompts.unprompted_left()
+    text = builder.text_to_text(["синий круг"], LossWeights()).left[0].tolist()
+    assert text[: len(prompts.text2text_left("синий круг"))] == list(prompts.text2text_left("синий круг"))
+    if rudolph.config.generation == 2:
+        assert drawn.left[0, 1] == rudolph.config.task_token(TaskToken.LT_T2I)

@@ -1,0 +1,81 @@
+"""Views of cut-out pictures: moved, turned, scaled, recoloured and laid on a background.
+
+Knows tensors only. Every random number comes from the generator that the caller hands in, so that
+a batch is a function of its seed.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class AugmentStrength:
+    """Half-widths of uniform ranges around «unchanged»."""
+
+    shift: float = 0.0
+    """Fraction of the picture's side."""
+    scale: float = 0.0
+    """Relative."""
+    rotation_degrees: float = 0.0
+    brightness: float = 0.0
+    """Relative."""
+    background: float = 0.0
+    """Added to each channel of the background, of 1."""
+
+
+NONE = AugmentStrength()
+WEAK = AugmentStrength(shift=0.016, scale=0.03, rotation_degrees=2.0, brightness=0.02, background=0.01)
+STRONG = AugmentStrength(shift=0.047, scale=0.1, rotation_degrees=8.0, brightness=0.1, background=0.03)
+
+
+def uniform(shape: tuple[int, ...], half_width: float, generator: Generator) -> Tensor:
+    """Uniform numbers in [-half_width, half_width)."""
+    return (2.0 * torch.rand(shape, generator=generator) - 1.0) * half_width
+
+
+def random_transforms(count: int, strength: AugmentStrength, generator: Generator) -> Tensor:
+    """Maps from output to input coordinates in [-1, 1], shape = (count, 2, 3), for `affine_grid`."""
+    angle = uniform((count,), math.radians(strength.rotation_degrees), generator)
+    scale = 1.0 + uniform((count,), strength.scale, generator)
+    shift = uniform((count, 2), 2.0 * strength.shift, generator)
+    cosine, sine = torch.cos(angle) / scale, torch.sin(angle) / scale
+    rows = torch.stack([torch.stack([cosine, -sine], 1), torch.stack([sine, cosine], 1)], 1)
+    return torch.cat([rows, shift.unsqueeze(2)], dim=2)
+
+
+def lay_on_background(
+    sprites: Tensor, colours: Tensor, side: int, strength: AugmentStrength, generator: Generator
+) -> Tensor:
+    """Random views of cut-outs on plain backgrounds.
+
+    sprites: shape = (batch, 4, height, width), RGB multiplied by alpha, and alpha, in [0, 1].
+    colours: shape = (batch, 3), in [0, 1]. Returns pixels, shape = (batch, 3, side, side), in [0, 1].
+    """
+    count = sprites.shape[0]
+    transforms = random_transforms(count, strength, generator)
+    grid = functional.affine_grid(transforms, [count, 4, side, side], align_corners=False)
+    # Half a side at most, so that bilinear reading averages over whole source pixels.
+    moved = functional.grid_sample(sprites, grid, padding_mode="zeros", align_corners=False)
+    ground = colours + uniform(tuple(colours.shape), strength.background, generator)
+    pixels = moved[:, :3] + (1.0 - moved[:, 3:]) * ground[:, :, None, None]
+    light = 1.0 + uniform((count, 1, 1, 1), strength.brightness, generator)
+    return (pixels * light).clamp_(0.0, 1.0)
+
+
+def augment_pictures(pixels: Tensor, strength: AugmentStrength, generator: Generator) -> Tensor:
+    """Random views of whole pictures; what comes in from outside repeats the border.
+
+    pixels: shape = (batch, 3, side, side), in [0, 1]; the same is returned.
+    """
+    if strength == NONE:
+        return pixels
+    count = pixels.shape[0]
+    transforms = random_transforms(count, strength, generator)
+    grid = functional.affine_grid(transforms, list(pixels.shape), align_corners=False)
+    moved = functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    light = 1.0 + uniform((count, 1, 1, 1), strength.brightness, generator)
+    return (moved * light).clamp_(0.0, 1.0)

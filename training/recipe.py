@@ -1,0 +1,250 @@
+"""The demo checkpoint from nothing: pictures, vocabulary, image tokenizer, codes, transformer, folder.
+
+Each stage leaves its result in the work folder and is skipped where that stands, so a killed run goes on
+where it was. Run with `make demo-checkpoint`.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import youtokentome
+
+from model.checkpoint import save_checkpoint
+from model.config import ModelConfig, VqganConfig
+from model.image_tokenizer import ImageTokenizer
+from model.text_tokenizer import TextTokenizer
+from model.transformer import Transformer
+from training.augment import STRONG, WEAK
+from training.demo_card import write_card
+from training.emoji_names import ALIASES, BACKGROUNDS, COLOURED, phrase
+from training.emoji_pictures import DEFAULT_FONT, EmojiSet, load_emoji_set
+from training.emoji_rows import EmojiMixture, EmojiRows, encode_emoji
+from training.image_tokenizer_trainer import Batches, ImageTokenizerTrainer, TokenizerTraining
+from training.loop import LoopSettings, run_loop
+from training.optimizer import OptimizerSettings
+from training.samples import draw_prompts
+from training.sequences import RowBuilder
+from training.state import epoch_batch, load_state, replace_file, save_state, step_generator
+from training.transformer_trainer import TransformerTrainer, TransformerTraining, initialise
+
+BPE_SIZE = 1024
+MODEL = ModelConfig(
+    num_layers=4,
+    hidden_size=256,
+    num_heads=4,
+    left_text_length=16,
+    image_width=8,
+    right_text_length=16,
+    kernel_size=7,
+    last_kernel_size=9,
+    bpe_vocab_size=BPE_SIZE,
+    image_codebook_size=1024,
+    text_special_tokens=8,
+    image_special_tokens=8,
+)
+VQGAN = VqganConfig(
+    codebook_size=1024,
+    embed_dim=64,
+    z_channels=64,
+    resolution=64,
+    channels=32,
+    channel_multipliers=(1, 1, 2, 4),
+    num_res_blocks=1,
+    attention_resolutions=(8,),
+    num_groups=8,
+)
+SIDE = MODEL.image_width * VQGAN.downsampling
+"""Pixels."""
+SHEET_PROMPTS = (
+    "клубника",
+    "кот на синем фоне",
+    "морда панды",
+    "автомобиль на желтом фоне",
+    "банан на розовом фоне",
+    "дом",
+    "сова на зеленом фоне",
+    "красное яблоко на голубом фоне",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes of a run; the defaults make the checkpoint of the repository."""
+
+    tokenizer: TokenizerTraining = field(
+        default_factory=lambda: TokenizerTraining(
+            total_steps=1250,
+            optimizer=OptimizerSettings(learning_rate=1e-3, warm_up_steps=60),
+            unquantised_steps=250,
+        )
+    )
+    tokenizer_batch: int = 16
+    plain_share: float = 0.4
+    """Share of the image tokenizer's pictures that are hardly moved."""
+    transformer: TransformerTraining = field(
+        default_factory=lambda: TransformerTraining(
+            total_steps=1600, optimizer=OptimizerSettings(learning_rate=1.2e-3, warm_up_steps=100)
+        )
+    )
+    drawing: TokenizerTraining = field(
+        default_factory=lambda: TokenizerTraining(
+            total_steps=800,
+            optimizer=OptimizerSettings(learning_rate=6e-4, warm_up_steps=20),
+            unquantised_steps=0,
+            decoder_only=True,
+        )
+    )
+    """After the transformer: the same codes, drawn better."""
+    mixture: EmojiMixture = field(default_factory=EmojiMixture)
+    views_white: int = 24
+    views_coloured: int = 2
+    seed: int = 0
+
+
+def make_demo(
+    work: Path,
+    output: Path,
+    recipe: Recipe | None = None,
+    *,
+    font: Path = DEFAULT_FONT,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Run all stages that have not been run in `work`, and write the checkpoint to `output`."""
+    recipe = recipe or Recipe()
+    work.mkdir(parents=True, exist_ok=True)
+    emoji = load_emoji_set(font)
+    report(f"{len(emoji)} emoji, {len(emoji.training_pairs())} pairs, {len(emoji.held_out_pairs())} held out")
+    vocabulary = make_vocabulary(emoji, work / "bpe.model")
+    image_tokenizer = train_image_tokenizer(emoji, work, recipe, report)
+    transformer = train_transformer(emoji, work, recipe, image_tokenizer, vocabulary, report=report)
+    image_tokenizer = train_drawing(emoji, work, recipe, image_tokenizer, report)
+    save_checkpoint(
+        output,
+        transformer=transformer,
+        image_tokenizer=image_tokenizer,
+        vocabulary=vocabulary,
+        name="rudolph-demo",
+        dtype=torch.float16,
+    )
+    num_parameters = sum(parameter.numel() for parameter in transformer.parameters())
+    write_card(output, num_emoji=len(emoji), num_parameters=num_parameters, settings=asdict(recipe))
+    report(f"the checkpoint stands in {output}")
+
+
+def texts_of(emoji: EmojiSet) -> list[str]:
+    """Every name and alias on every background: what the vocabulary is learnt from."""
+    texts: list[str] = []
+    for item in emoji.emoji:
+        for name in (item.name, *ALIASES.get(item.name, ())):
+            texts += [phrase(name, background) for background in BACKGROUNDS]
+            # Names count as much as the few words that stand behind all of them.
+            texts += [name] * len(BACKGROUNDS)
+    for background in COLOURED:
+        texts += list(background.spellings) * len(emoji)
+    return texts
+
+
+def make_vocabulary(emoji: EmojiSet, path: Path) -> Path:
+    """Learn the BPE vocabulary."""
+    if not path.is_file():
+        with tempfile.TemporaryDirectory() as folder, replace_file(path) as temporary:
+            corpus = Path(folder) / "corpus.txt"
+            corpus.write_text("\n".join(texts_of(emoji)), encoding="utf-8")
+            youtokentome.BPE.train(data=str(corpus), model=str(temporary), vocab_size=BPE_SIZE, n_threads=1)
+    return path
+
+
+def train_image_tokenizer(
+    emoji: EmojiSet, work: Path, recipe: Recipe, report: Callable[[str], None]
+) -> ImageTokenizer:
+    """Train or go on training; the result is rounded to what the checkpoint stores."""
+    torch.manual_seed(recipe.seed)
+    tokenizer = ImageTokenizer(VQGAN)
+    finished = load_state(work / "image_tokenizer.pt")
+    if finished is not None:
+        tokenizer.load_state_dict(finished)
+        return tokenizer.eval()
+    batches = _picture_batches(emoji, recipe, recipe.seed)
+    trainer = ImageTokenizerTrainer(tokenizer, batches, recipe.tokenizer)
+    _run(trainer, work / "image-tokenizer", recipe.tokenizer.total_steps, asdict(recipe.tokenizer), report)
+    # Rounded now, so that the transformer learns the codes that the stored tokenizer gives.
+    tokenizer = trainer.finish().half().float()
+    save_state(work / "image_tokenizer.pt", tokenizer.state_dict())
+    return tokenizer
+
+
+def train_drawing(
+    emoji: EmojiSet,
+    work: Path,
+    recipe: Recipe,
+    image_tokenizer: ImageTokenizer,
+    report: Callable[[str], None],
+) -> ImageTokenizer:
+    """Train the decoder alone, so that every code keeps its meaning; works on the tokenizer handed in."""
+    image_tokenizer.requires_grad_(True)
+    batches = _picture_batches(emoji, recipe, recipe.seed + 1)
+    trainer = ImageTokenizerTrainer(image_tokenizer, batches, recipe.drawing, resume_codebook=True)
+    _run(trainer, work / "drawing", recipe.drawing.total_steps, asdict(recipe.drawing), report)
+    return image_tokenizer.eval()
+
+
+def _picture_batches(emoji: EmojiSet, recipe: Recipe, seed: int) -> Batches:
+    """Pictures of training pairs, some hardly moved, the others strongly."""
+    pairs = emoji.training_pairs()
+
+    def batches(step: int, stream: str) -> torch.Tensor:
+        size = recipe.tokenizer_batch
+        chosen = [pairs[place] for place in epoch_batch(seed, step, size, len(pairs), stream)]
+        random = step_generator(seed, step, stream)
+        plain = round(size * recipe.plain_share)
+        hardly = emoji.draw(chosen[:plain], SIDE, WEAK, random)
+        return torch.cat([hardly, emoji.draw(chosen[plain:], SIDE, STRONG, random)])
+
+    return batches
+
+
+def train_transformer(
+    emoji: EmojiSet,
+    work: Path,
+    recipe: Recipe,
+    image_tokenizer: ImageTokenizer,
+    vocabulary: Path,
+    *,
+    report: Callable[[str], None],
+) -> Transformer:
+    """Encode the pictures, then train or go on training."""
+    codes = encode_emoji(
+        emoji,
+        image_tokenizer,
+        SIDE,
+        work / "codes.pt",
+        views_white=recipe.views_white,
+        views_coloured=recipe.views_coloured,
+    )
+    text_tokenizer = TextTokenizer(vocabulary)
+    transformer = Transformer(MODEL)
+    initialise(transformer, recipe.seed)
+    settings = recipe.transformer
+    builder = RowBuilder(MODEL, text_tokenizer)
+    rows = EmojiRows(
+        emoji, codes, builder, recipe.mixture, total_steps=settings.total_steps, seed=recipe.seed
+    )
+
+    def draw(path: Path) -> None:
+        draw_prompts(path, transformer, image_tokenizer, builder, SHEET_PROMPTS)
+
+    trainer = TransformerTrainer(transformer, rows, settings, draw=draw)
+    fingerprint = {"training": asdict(settings), "mixture": asdict(recipe.mixture)}
+    _run(trainer, work / "transformer", settings.total_steps, fingerprint, report)
+    return transformer
+
+
+def _run(
+    trainer: Any, directory: Path, steps: int, fingerprint: dict[str, Any], report: Callable[[str], None]
+) -> None:
+    settings = LoopSettings(total_steps=steps, sheet_every_steps=200)
+    run_loop(trainer, directory, settings, fingerprint, report)

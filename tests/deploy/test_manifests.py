@@ -1,4 +1,4 @@
-"""The Kubernetes manifests and the compose file, as far as no cluster and no engine is needed to judge them."""
+"""The Kubernetes manifests and the compose file, as far as they can be judged without a cluster."""
 
 import re
 from pathlib import Path

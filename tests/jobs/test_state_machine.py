@@ -1,0 +1,249 @@
+"""The Lua scripts on a real server against the model, call by call: one terminal state, set once."""
+
+import hashlib
+import uuid
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from jobs import keys
+from jobs.link import SyncLink
+from jobs.scripts import load_scripts
+from tests.jobs.queue_model import LIVE, QueueModel
+from tests.jobs.servers import RedisServer
+
+WORKERS = ("w1", "w2", "w3")
+LONG_S, OVER_S = 1000.0, -1.0
+CONTENTS = ("a", "bb", "ccc")
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Every rule makes one call to the server and the same to the model; both must agree on everything."""
+
+    url: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = f"machine-{uuid.uuid4().hex}"
+        self.link = SyncLink(self.url, self.queue, timeout_s=5)
+        self.redis: Any = self.link.client()
+        script = load_scripts()["initialise"]
+        prefix = keys.prefix(self.queue)
+        self.redis.execute_command("EVAL", script.text, 1, keys.epoch(self.queue), prefix, "epoch", "0")
+        self.model = QueueModel()
+        self.num_jobs = 0
+        self.counters = dict.fromkeys(WORKERS, 0)
+        self.last: tuple[str, tuple[Any, ...], Any] | None = None
+        self.results: dict[str, bytes] = {}
+
+    def teardown(self) -> None:
+        self.link.close()
+
+    def run_script(self, name: str, *arguments: Any) -> Any:
+        reply = self.link.run(name, *arguments, patience_s=0.0)
+        self.last = (name, arguments, reply)
+        return reply
+
+    # ---- what the API does
+
+    @rule(
+        tenant=st.sampled_from(("t1", "t2")),
+        priority=st.sampled_from((-10, 0, 0, 10)),
+        rows=st.sampled_from((1, 3)),
+        content=st.sampled_from(CONTENTS),
+        key=st.sampled_from(("", "", "k1", "k2")),
+        late=st.sampled_from((False, False, False, True)),
+    )
+    def submit(self, tenant: str, priority: int, rows: int, content: str, key: str, late: bool) -> None:
+        self.num_jobs += 1
+        job_id = f"job{self.num_jobs:04}"
+        idem = keys.idempotency_suffix(tenant, key) if key else ""
+        reply = self.run_script(
+            "submit", job_id, idem, content, content, tenant, "text2text", priority, rows,
+            OVER_S if late else "", 3600, 1, "", 10**6, 10**9, 10**6, 10**9,
+        )  # fmt: skip
+        expected = self.model.submit(job_id, idem, content, len(content), tenant, priority, rows, late)
+        assert [part.decode() for part in reply] == expected
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self.model.jobs)))
+        assert self.run_script("cancel", job_id).decode() == self.model.cancel(job_id)
+
+    @precondition(lambda self: self.model.in_state("dead"))
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        job_id = data.draw(st.sampled_from(sorted(job.id for job in self.model.in_state("dead"))))
+        assert self.run_script("retry", job_id).decode() == self.model.retry(job_id)
+
+    # ---- what workers do
+
+    @rule(worker=st.sampled_from(WORKERS), limit=st.integers(1, 4), over=st.booleans())
+    def claim(self, worker: str, limit: int, over: bool) -> None:
+        self.counters[worker] += 1
+        lease_s = OVER_S if over else LONG_S
+        reply = self.run_script("claim", worker, "session", self.counters[worker], limit, lease_s)
+        answer = [(fields[0].decode(), int(fields[1]), fields[2] == b"1") for fields in reply]
+        assert answer == self.model.claim(worker, limit, over)
+
+    @precondition(lambda self: self.model.in_state("running"))
+    @rule(data=st.data(), worker=st.sampled_from(WORKERS), over=st.booleans())
+    def renew(self, data: st.DataObject, worker: str, over: bool) -> None:
+        pairs = self._draw_pairs(data)
+        lease_s = OVER_S if over else LONG_S
+        lost, cancelled = self.run_script("renew", worker, lease_s, *_flat(pairs))
+        expected = self.model.renew(worker, pairs, over)
+        assert ({part.decode() for part in lost}, {part.decode() for part in cancelled}) == expected
+
+    @precondition(lambda self: any(job.attempt for job in self.model.jobs.values()))
+    @rule(data=st.data(), worker=st.sampled_from(WORKERS), content=st.sampled_from(CONTENTS))
+    def commit(self, data: st.DataObject, worker: str, content: str) -> None:
+        [(job_id, attempt)] = self._draw_pairs(data, num=1)
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        reply = self.run_script(
+            "commit", job_id, attempt, digest, "succeeded", content, "", "", worker, "m", 0.1
+        )
+        assert reply.decode() == self.model.commit(job_id, attempt, digest)
+
+    @precondition(lambda self: self.model.in_state("running"))
+    @rule(data=st.data(), worker=st.sampled_from(WORKERS))
+    def release(self, data: st.DataObject, worker: str) -> None:
+        pairs = self._draw_pairs(data)
+        assert self.run_script("release", worker, *_flat(pairs)) == self.model.release(worker, pairs)
+
+    @rule()
+    def reap(self) -> None:
+        assert self.run_script("reap", 1000, 0.0) == self.model.reap()
+
+    @precondition(lambda self: self.model.in_state("running"))
+    @rule(data=st.data(), worker=st.sampled_from(WORKERS), whole=st.booleans())
+    def crash(self, data: st.DataObject, worker: str, whole: bool) -> None:
+        held = [(job.id, job.attempt) for job in self.model.in_state("running") if job.worker == worker]
+        pairs = held if whole else self._draw_pairs(data)
+        reply = self.run_script("crash", worker, "crashed", "", *([] if whole else _flat(pairs)))
+        assert {part.decode() for part in reply} == self.model.crash(worker, pairs)
+
+    @precondition(lambda self: self.last is not None)
+    @rule()
+    def repeat(self) -> None:
+        """The network lost the answer, and the caller asks again."""
+        assert self.last is not None
+        name, arguments, first = self.last
+        again = self.link.run(name, *arguments, patience_s=0.0)
+        if name in ("submit", "commit", "cancel", "retry"):
+            assert again == first
+        elif name == "claim":
+            assert [fields[:3] + fields[5:] for fields in again] == [
+                fields[:3] + fields[5:] for fields in first
+            ]
+        elif name == "renew":
+            assert [set(part) for part in again] == [set(part) for part in first]
+        elif name in ("release", "reap"):
+            assert again == 0
+        else:
+            assert again == []
+
+    # ---- what must hold between any two calls
+
+    @invariant()
+    def everybody_sees_the_same_states(self) -> None:
+        for job in self.model.jobs.values():
+            names = ("state", "attempt", "worker", "cancel", "solo")
+            found = self.redis.hmget(self._key("job:" + job.id), names)
+            state, attempt, worker, flag, solo = (value.decode() for value in found)
+            assert (state, int(attempt), flag, solo == "1") == (job.state, job.attempt, job.flag, job.solo)
+            if job.state in LIVE:
+                assert worker == job.worker
+
+    @invariant()
+    def terminal_states_are_set_once(self) -> None:
+        for job in self.model.jobs.values():
+            assert job.ends == (job.state not in LIVE)
+            result = self.redis.get(self._key("res:" + job.id))
+            if job.state == "succeeded":
+                assert result is not None
+                assert self.results.setdefault(job.id, result) == result
+            else:
+                assert result is None
+
+    @invariant()
+    def every_job_is_in_exactly_one_place(self) -> None:
+        places = {
+            "ready": self.model.in_state("queued"),
+            "leases": self.model.in_state("running"),
+            "dead": self.model.in_state("dead"),
+            "done": self.model.in_state("succeeded", "failed", "cancelled", "expired"),
+        }
+        for place, jobs in places.items():
+            members = {member.decode() for member in self.redis.zrange(self._key(place), 0, -1)}
+            assert members == {job.id for job in jobs}
+        for worker in WORKERS:
+            held = {
+                job_id.decode(): int(attempt)
+                for job_id, attempt in self.redis.hgetall(self._key(f"held:{worker}")).items()
+            }
+            running = self.model.in_state("running")
+            assert held == {job.id: job.attempt for job in running if job.worker == worker}
+
+    @invariant()
+    def accounts_balance(self) -> None:
+        live = self.model.in_state(*LIVE)
+        assert int(self.redis.get(self._key("bytes")) or 0) == sum(job.num_bytes for job in live)
+        for tenant in ("t1", "t2"):
+            jobs, num_bytes = self.redis.hmget(self._key(f"tenant:{tenant}"), ("jobs", "bytes"))
+            own = [job for job in live if job.tenant == tenant]
+            assert (int(jobs or 0), int(num_bytes or 0)) == (len(own), sum(job.num_bytes for job in own))
+
+    @invariant()
+    def live_jobs_never_time_out_and_ended_ones_do(self) -> None:
+        for job in self.model.jobs.values():
+            ttl = self.redis.ttl(self._key("job:" + job.id))
+            assert ttl == -1 if job.state in LIVE else ttl > 0
+            assert bool(self.redis.exists(self._key("in:" + job.id))) == (job.state in (*LIVE, "dead"))
+
+    def _key(self, name: str) -> str:
+        return keys.prefix(self.queue) + name
+
+    def _draw_pairs(self, data: st.DataObject, num: int | None = None) -> list[tuple[str, int]]:
+        """Jobs that were claimed at some time, each with an attempt of its past or present."""
+        claimed = sorted(job.id for job in self.model.jobs.values() if job.attempt)
+        low, high = (num, num) if num else (1, 3)
+        ids = data.draw(st.lists(st.sampled_from(claimed), min_size=low, max_size=high, unique=True))
+        return [
+            (job_id, max(1, self.model.jobs[job_id].attempt - data.draw(st.sampled_from((0, 0, 0, 1)))))
+            for job_id in ids
+        ]
+
+
+def _flat(pairs: list[tuple[str, int]]) -> list[str | int]:
+    return [part for pair in pairs for part in pair]
+
+
+@pytest.fixture(scope="module")
+def quick_server() -> Generator[RedisServer]:
+    with RedisServer(appendonly="no") as running:
+        yield running
+
+
+def test_scripts_agree_with_the_model(quick_server: RedisServer) -> None:
+    machine = type("Machine", (QueueMachine,), {"url": quick_server.url})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -19,10 +19,11 @@ from hypothesis.stateful import (
 from jobs import keys
 from jobs.link import SyncLink
 from jobs.scripts import load_scripts
-from tests.jobs.queue_model import LIVE, QueueModel
+from tests.jobs.queue_model import LIVE, ModelJob, QueueModel
 from tests.jobs.servers import RedisServer
 
-WORKERS = ("w1", "w2", "w3")
+WORKERS = ("w1", "w2")
+TENANTS = ("t1", "t2")
 LONG_S, OVER_S = 1000.0, -1.0
 CONTENTS = ("a", "bb", "ccc")
 
@@ -57,7 +58,7 @@ class QueueMachine(RuleBasedStateMachine):
     # ---- what the API does
 
     @rule(
-        tenant=st.sampled_from(("t1", "t2")),
+        tenant=st.sampled_from(TENANTS),
         priority=st.sampled_from((-10, 0, 0, 10)),
         rows=st.sampled_from((1, 3)),
         content=st.sampled_from(CONTENTS),
@@ -76,9 +77,11 @@ class QueueMachine(RuleBasedStateMachine):
         assert [part.decode() for part in reply] == expected
 
     @precondition(lambda self: self.model.jobs)
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        job_id = data.draw(st.sampled_from(sorted(self.model.jobs)))
+    @rule(data=st.data(), only_running=st.booleans())
+    def cancel(self, data: st.DataObject, only_running: bool) -> None:
+        running = sorted(job.id for job in self.model.in_state("running"))
+        ids = running if only_running and running else sorted(self.model.jobs)
+        job_id = data.draw(st.sampled_from(ids))
         assert self.run_script("cancel", job_id).decode() == self.model.cancel(job_id)
 
     @precondition(lambda self: self.model.in_state("dead"))
@@ -98,6 +101,17 @@ class QueueMachine(RuleBasedStateMachine):
         assert answer == self.model.claim(worker, limit, over)
 
     @precondition(lambda self: self.model.in_state("running"))
+    @rule(worker=st.sampled_from(WORKERS), num=st.integers(1, 4))
+    def change_hands(self, worker: str, num: int) -> None:
+        """Every lease runs out, and one worker claims again."""
+        for job in self.model.in_state("running"):
+            pair = (job.id, job.attempt)
+            self.run_script("renew", job.worker, OVER_S, *pair)
+            self.model.renew(job.worker, [pair], over=True)
+        self.reap()
+        self.claim(worker, num, over=False)
+
+    @precondition(lambda self: self.model.in_state("running"))
     @rule(data=st.data(), worker=st.sampled_from(WORKERS), over=st.booleans())
     def renew(self, data: st.DataObject, worker: str, over: bool) -> None:
         pairs = self._draw_pairs(data)
@@ -110,6 +124,17 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(data=st.data(), worker=st.sampled_from(WORKERS), content=st.sampled_from(CONTENTS))
     def commit(self, data: st.DataObject, worker: str, content: str) -> None:
         [(job_id, attempt)] = self._draw_pairs(data, num=1)
+        self._commit(worker, job_id, attempt, content)
+
+    @precondition(lambda self: any(job.attempt > 1 for job in self.model.in_state("running")))
+    @rule(data=st.data(), worker=st.sampled_from(WORKERS), content=st.sampled_from(CONTENTS))
+    def commit_late(self, data: st.DataObject, worker: str, content: str) -> None:
+        """By a worker that was frozen, while another computes the job."""
+        taken_over = sorted(job.id for job in self.model.in_state("running") if job.attempt > 1)
+        job_id = data.draw(st.sampled_from(taken_over))
+        self._commit(worker, job_id, self.model.jobs[job_id].attempt - 1, content)
+
+    def _commit(self, worker: str, job_id: str, attempt: int, content: str) -> None:
         digest = hashlib.sha256(content.encode()).hexdigest()
         reply = self.run_script(
             "commit", job_id, attempt, digest, "succeeded", content, "", "", worker, "m", 0.1
@@ -157,28 +182,10 @@ class QueueMachine(RuleBasedStateMachine):
     # ---- what must hold between any two calls
 
     @invariant()
-    def everybody_sees_the_same_states(self) -> None:
+    def the_server_holds_what_the_model_holds(self) -> None:
+        found = self._look()
         for job in self.model.jobs.values():
-            names = ("state", "attempt", "worker", "cancel", "solo")
-            found = self.redis.hmget(self._key("job:" + job.id), names)
-            state, attempt, worker, flag, solo = (value.decode() for value in found)
-            assert (state, int(attempt), flag, solo == "1") == (job.state, job.attempt, job.flag, job.solo)
-            if job.state in LIVE:
-                assert worker == job.worker
-
-    @invariant()
-    def terminal_states_are_set_once(self) -> None:
-        for job in self.model.jobs.values():
-            assert job.ends == (job.state not in LIVE)
-            result = self.redis.get(self._key("res:" + job.id))
-            if job.state == "succeeded":
-                assert result is not None
-                assert self.results.setdefault(job.id, result) == result
-            else:
-                assert result is None
-
-    @invariant()
-    def every_job_is_in_exactly_one_place(self) -> None:
+            self._check_job(job, found)
         places = {
             "ready": self.model.in_state("queued"),
             "leases": self.model.in_state("running"),
@@ -186,31 +193,57 @@ class QueueMachine(RuleBasedStateMachine):
             "done": self.model.in_state("succeeded", "failed", "cancelled", "expired"),
         }
         for place, jobs in places.items():
-            members = {member.decode() for member in self.redis.zrange(self._key(place), 0, -1)}
-            assert members == {job.id for job in jobs}
+            assert {member.decode() for member in found[place]} == {job.id for job in jobs}
         for worker in WORKERS:
-            held = {
-                job_id.decode(): int(attempt)
-                for job_id, attempt in self.redis.hgetall(self._key(f"held:{worker}")).items()
-            }
+            held = {job_id.decode(): int(attempt) for job_id, attempt in found[worker].items()}
             running = self.model.in_state("running")
             assert held == {job.id: job.attempt for job in running if job.worker == worker}
-
-    @invariant()
-    def accounts_balance(self) -> None:
         live = self.model.in_state(*LIVE)
-        assert int(self.redis.get(self._key("bytes")) or 0) == sum(job.num_bytes for job in live)
-        for tenant in ("t1", "t2"):
-            jobs, num_bytes = self.redis.hmget(self._key(f"tenant:{tenant}"), ("jobs", "bytes"))
+        assert int(found["bytes"] or 0) == sum(job.num_bytes for job in live)
+        for tenant in TENANTS:
             own = [job for job in live if job.tenant == tenant]
-            assert (int(jobs or 0), int(num_bytes or 0)) == (len(own), sum(job.num_bytes for job in own))
+            jobs, num_bytes = (int(value or 0) for value in found[tenant])
+            assert (jobs, num_bytes) == (len(own), sum(job.num_bytes for job in own))
 
-    @invariant()
-    def live_jobs_never_time_out_and_ended_ones_do(self) -> None:
-        for job in self.model.jobs.values():
-            ttl = self.redis.ttl(self._key("job:" + job.id))
-            assert ttl == -1 if job.state in LIVE else ttl > 0
-            assert bool(self.redis.exists(self._key("in:" + job.id))) == (job.state in (*LIVE, "dead"))
+    def _check_job(self, job: ModelJob, found: dict[Any, Any]) -> None:
+        fields, result, ttl, has_input = (found[job.id, part] for part in ("job", "res", "ttl", "in"))
+        state, attempt, worker, flag, solo = (value.decode() for value in fields)
+        assert (state, int(attempt), flag, solo == "1") == (job.state, job.attempt, job.flag, job.solo)
+        is_live = job.state in LIVE
+        if is_live:
+            assert worker == job.worker
+        assert job.ends == (not is_live)  # one terminal state, set once
+        assert (ttl == -1) if is_live else (ttl > 0)
+        assert bool(has_input) == (is_live or job.state == "dead")
+        if job.state == "succeeded":
+            assert result is not None
+            assert self.results.setdefault(job.id, result) == result
+        else:
+            assert result is None
+
+    def _look(self) -> dict[Any, Any]:
+        """Everything that the server knows, in one round trip."""
+        names: list[Any] = []
+        with self.redis.pipeline(transaction=False) as pipe:
+
+            def ask(name: Any, _: object) -> None:
+                names.append(name)
+
+            for place in ("ready", "leases", "dead", "done"):
+                ask(place, pipe.zrange(self._key(place), 0, -1))
+            for worker in WORKERS:
+                ask(worker, pipe.hgetall(self._key(f"held:{worker}")))
+            for tenant in TENANTS:
+                ask(tenant, pipe.hmget(self._key(f"tenant:{tenant}"), ("jobs", "bytes")))
+            ask("bytes", pipe.get(self._key("bytes")))
+            for job_id in self.model.jobs:
+                key = self._key("job:" + job_id)
+                fields = ("state", "attempt", "worker", "cancel", "solo")
+                ask((job_id, "job"), pipe.hmget(key, fields))
+                ask((job_id, "res"), pipe.get(self._key("res:" + job_id)))
+                ask((job_id, "ttl"), pipe.ttl(key))
+                ask((job_id, "in"), pipe.exists(self._key("in:" + job_id)))
+            return dict(zip(names, pipe.execute(), strict=True))
 
     def _key(self, name: str) -> str:
         return keys.prefix(self.queue) + name
@@ -221,7 +254,7 @@ class QueueMachine(RuleBasedStateMachine):
         low, high = (num, num) if num else (1, 3)
         ids = data.draw(st.lists(st.sampled_from(claimed), min_size=low, max_size=high, unique=True))
         return [
-            (job_id, max(1, self.model.jobs[job_id].attempt - data.draw(st.sampled_from((0, 0, 0, 1)))))
+            (job_id, max(1, self.model.jobs[job_id].attempt - data.draw(st.sampled_from((0, 1)))))
             for job_id in ids
         ]
 
@@ -241,7 +274,7 @@ def test_scripts_agree_with_the_model(quick_server: RedisServer) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60,
+            max_examples=150,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

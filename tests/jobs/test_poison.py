@@ -5,11 +5,13 @@ from collections.abc import Callable
 
 import pytest
 
+from jobs import keys
 from jobs.client import JobClient
 from jobs.consumer import JobConsumer
 from jobs.errors import JobNotFound
 from jobs.types import JobFailure, JobState
 from tests.jobs.samples import commit, make_job
+from tests.jobs.servers import RedisServer
 
 
 async def _crash(worker: JobConsumer, limit: int = 8) -> list[str]:
@@ -127,6 +129,10 @@ async def test_operator_gives_a_dead_letter_another_chance(client: JobClient, co
         assert await client.retry(job.id) is JobState.QUEUED
     assert (await client.stats()).input_bytes > 0
     assert await client.dead() == []
+    with server.client() as redis:
+        for key in redis.scan_iter(f"{keys.prefix(queue)}*", count=1000):
+            if job.id.encode() in key or b"idem:" in key:
+                assert redis.ttl(key) == -1
     [claimed] = consumer.claim(8)
     assert claimed.solo
     assert claimed.job == job

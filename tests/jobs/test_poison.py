@@ -119,8 +119,10 @@ async def test_repeated_crash_report_charges_once(client: JobClient, consumer: J
     assert (await client.status(job.id)).state is JobState.QUEUED
 
 
-async def test_operator_gives_a_dead_letter_another_chance(client: JobClient, consumer: JobConsumer) -> None:
-    job = make_job(tenant="t")
+async def test_operator_gives_a_dead_letter_another_chance(
+    client: JobClient, consumer: JobConsumer, server: RedisServer, queue: str
+) -> None:
+    job = make_job(tenant="t", idempotency_key="k")
     await client.submit(job)
     for _ in range(3):
         await _crash(consumer)

@@ -11,8 +11,9 @@ import torch
 
 from jobs.types import EventBody, Job, JobFailure, Outcome
 from model.rudolph import Rudolph
-from workers.engine.engine import Engine, StepStatistics
+from workers.engine.engine import Engine
 from workers.engine.settings import EngineSettings
+from workers.engine.statistics import StepStatistics
 from workers.engine.work import (
     DecodePictures,
     EncodePictures,

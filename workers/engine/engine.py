@@ -4,11 +4,10 @@ Knows who waits for what; the scheduler decides, the runner computes. No Redis, 
 one owner's work ends that work alone; what `step` raises is a fault of the engine itself.
 """
 
-import time
 from collections import deque
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+import torch
 
 from model.config import EOS_ID
 from model.layout import Segment
@@ -21,6 +20,7 @@ from workers.engine.score_group import ScoreChunk, ScoreGroup
 from workers.engine.scorer import ChunkScores, score_chunk
 from workers.engine.sequence import GenerateGroup, Row
 from workers.engine.settings import EngineSettings
+from workers.engine.statistics import Meter, StepStatistics
 from workers.engine.transfer import FromDevice
 from workers.engine.work import (
     DecodePictures,
@@ -34,21 +34,6 @@ from workers.engine.work import (
 
 IDLE_WAIT_S = 0.05
 """Longest that a step waits when only the picture threads have something to do."""
-
-
-@dataclass(frozen=True)
-class StepStatistics:
-    """What a step did. Keys of `rows`: decode, prefill, score; of `seconds`: these and schedule, pictures."""
-
-    rows: dict[str, int]
-    seconds: dict[str, float]
-    slots_used: int
-    slots_total: int
-    waiting_rows: int
-    images: int
-    """Pictures finished in this step."""
-    tokens: int
-    """Tokens drawn in this step."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +57,6 @@ class _Launched:
     """Of the complete ones, then of the partial ones."""
 
 
-@dataclass
-class _Tally:
-    """Counts of the step at hand."""
-
-    rows: dict[str, int] = field(default_factory=dict[str, int])
-    seconds: dict[str, float] = field(default_factory=dict[str, float])
-    images: int = 0
-    tokens: int = 0
-
-
 class Engine:
     """One model on one device. Not thread-safe: one thread owns it."""
 
@@ -98,9 +73,8 @@ class Engine:
         self._lag = 1 if rudolph.device.type == "cuda" else 0
         self._in_flight: deque[_Launched] = deque()
         self._events: list[EngineEvent] = []
-        self._seconds: dict[str, float] = {}
         self._arrivals = 0
-        self._tally = _Tally()
+        self._meter = Meter()
 
     @property
     def has_work(self) -> bool:
@@ -113,7 +87,7 @@ class Engine:
 
     def take_seconds(self, owner: str) -> float:
         """The owner's share of the time that the engine has spent, and forget it."""
-        return self._seconds.pop(owner, 0.0)
+        return self._meter.take(owner)
 
     def submit(self, owner: str, work: Work, priority: int = 0) -> None:
         """Take a work item; lower priorities go first. An owner has one work item at a time.
@@ -139,12 +113,13 @@ class Engine:
         self._scheduler.remove(owner)
         self._pictures.cancel(owner)
         self._events = [event for event in self._events if event.owner != owner]
-        self._seconds.pop(owner, None)
+        self._meter.take(owner)
 
     def close(self) -> None:
         """Stop the threads. Works that are not finished are forgotten."""
         self._pictures.close()
 
+    @torch.inference_mode()
     def step(self) -> StepOutput:
         """Decode every row by one token, start what fits, score a chunk, and tell what is finished."""
         plan = self._schedule()
@@ -152,15 +127,15 @@ class Engine:
         return self._collect(idle=plan.is_empty)
 
     def _schedule(self) -> StepPlan:
-        self._tally = _Tally()
-        with self._timed("schedule", ()):
+        self._meter.begin()
+        with self._meter.timed("schedule"):
             return self._scheduler.schedule()
 
     def _launch(self, plan: StepPlan) -> None:
         launched = _Launched()
         decoding = [*plan.decode, *(row for jump in plan.jumps for row in jump.rows)]
         if decoding:
-            with self._timed("decode", [row.group.owner for row in decoding]):
+            with self._meter.timed("decode", [row.group.owner for row in decoding]):
                 if plan.decode:
                     launched.drawn.append(self._runner.decode(plan.decode))
                 launched.drawn += [self._runner.jump(jump) for jump in plan.jumps]
@@ -174,13 +149,13 @@ class Engine:
         except Exception as error:  # likewise
             self._fail({chunk.group.owner for chunk in plan.chunks}, error)
             plan.chunks = []
-        self._tally.rows = {
+        self._meter.rows = {
             "decode": len(decoding),
             "prefill": len(plan.admitted),
             "score": sum(len(chunk.indices) for chunk in plan.chunks),
         }
         moved = self._scheduler.advance(plan)
-        self._tally.tokens = len(moved)
+        self._meter.tokens = len(moved)
         groups = {id(row.group): row.group for row in moved}
         launched.groups = [*groups.values(), *(chunk.group for chunk in plan.chunks)]
         pictures = [row for row in moved if row.target is Segment.IMAGE]
@@ -196,7 +171,7 @@ class Engine:
         if not plan.admitted and not plan.fills:
             return
         owners = [row.group.owner for row in plan.admitted] or [chunk.group.owner for chunk in plan.chunks]
-        with self._timed("prefill", owners):
+        with self._meter.timed("prefill", owners):
             self._runner.fill(plan.fills)
             self._runner.copy(plan.left_copies, plan.body_copies)
             if plan.admitted:
@@ -204,7 +179,7 @@ class Engine:
 
     def _launch_scoring(self, plan: StepPlan, launched: _Launched) -> None:
         for chunk in plan.chunks:
-            with self._timed("score", [chunk.group.owner]):
+            with self._meter.timed("score", [chunk.group.owner]):
                 scores = score_chunk(self._transformer, self._runner.cache, chunk)
                 launched.scores.append((chunk, scores))
 
@@ -222,36 +197,33 @@ class Engine:
             self._pictures.wait(IDLE_WAIT_S)
         events, seconds = self._pictures.poll()
         for owner, spent in seconds.items():
-            self._charge(owner, spent)
-        self._tally.seconds["pictures"] = sum(seconds.values())
+            self._meter.charge(owner, spent)
+        self._meter.seconds["pictures"] = sum(seconds.values())
         events, self._events = self._events + events, []
         statistics = StepStatistics(
-            rows=self._tally.rows,
-            seconds=self._tally.seconds,
+            rows=self._meter.rows,
+            seconds=self._meter.seconds,
             slots_used=self._scheduler.body_slots.num_used,
             slots_total=self._num_slots,
             waiting_rows=self._scheduler.num_waiting,
-            images=self._tally.images,
-            tokens=self._tally.tokens,
+            images=self._meter.images,
+            tokens=self._meter.tokens,
         )
         return StepOutput(events, statistics)
 
     def _read(self, launched: _Launched) -> None:
-        start = time.perf_counter()
-        for drawn in launched.drawn:
-            for row, token in drawn.by_row():
-                if row.is_live:
-                    self._read_token(row, token)
-        if launched.codes is not None:
-            self._read_pictures(launched, launched.codes.get().tolist())
+        # On CUDA the wait for the device is the decoding's time.
+        with self._meter.timed("decode"):
+            for drawn in launched.drawn:
+                for row, token in drawn.by_row():
+                    if row.is_live:
+                        self._read_token(row, token)
+            if launched.codes is not None:
+                self._read_pictures(launched, launched.codes.get().tolist())
         for chunk, scores in launched.scores:
             self._read_scores(chunk, scores)
         for group in launched.groups:
             self._tell(group)
-        if self._lag:
-            # The wait for the device is the decoding's time.
-            waited = time.perf_counter() - start
-            self._tally.seconds["decode"] = self._tally.seconds.get("decode", 0.0) + waited
 
     def _read_token(self, row: Row, token: int) -> None:
         group = row.group
@@ -268,7 +240,7 @@ class Engine:
         for row, drawn in complete:
             if row.is_live:
                 row.group.num_drawn += row.group.num_each
-                self._tally.images += 1
+                self._meter.images += 1
                 self._scheduler.finish(row, tuple(drawn))
         for (row, num_rows), drawn in partial:
             if row.is_live:
@@ -296,20 +268,3 @@ class Engine:
         if group.is_done:
             self._scheduler.remove(group.owner)
             self._events.append(WorkDone(group.owner, group.result()))
-
-    # Time -----------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _timed(self, phase: str, owners: Sequence[str]) -> Generator[None]:
-        """Count the time to a phase, and in equal shares to the owners of its rows."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - start
-            self._tally.seconds[phase] = self._tally.seconds.get(phase, 0.0) + spent
-            for owner in owners:
-                self._charge(owner, spent / len(owners))
-
-    def _charge(self, owner: str, seconds: float) -> None:
-        self._seconds[owner] = self._seconds.get(owner, 0.0) + seconds

@@ -8,16 +8,28 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \
     PATH=/opt/venv/bin:$PATH
 
-# ---- what the API needs: no torch, no compiler -----------------------------------------------------------
-FROM base AS build-api
+# ---- dependencies: layers that a change of the source leaves alone ---------------------------------------
+FROM base AS dependencies-api
 RUN python -m venv /opt/venv
 WORKDIR /src
 COPY constraints.txt ./
 RUN pip install -c constraints.txt setuptools wheel Cython
-COPY pyproject.toml README.md LICENSE ./
-# The dependencies alone first, so that a change of the source does not fetch them again.
+COPY pyproject.toml ./
 COPY docker/install_dependencies.py docker/
 RUN python docker/install_dependencies.py
+
+FROM dependencies-api AS dependencies-worker
+# The tokenizer has no wheel; the compiler stays behind in this stage.
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends g++ \
+    && rm -rf /var/lib/apt/lists/*
+# TORCH_INDEX names another index for torch, e.g. the one with CPU builds; empty: the default index.
+ARG TORCH_INDEX=""
+RUN python docker/install_dependencies.py --torch-index "$TORCH_INDEX" worker
+
+# ---- the project itself ----------------------------------------------------------------------------------
+FROM scratch AS source
+COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY cli cli
 COPY jobs jobs
@@ -25,16 +37,14 @@ COPY model model
 COPY telemetry telemetry
 COPY training training
 COPY workers workers
+
+FROM dependencies-api AS build-api
+COPY --from=source / ./
 RUN pip install --no-deps --no-build-isolation .
 
-# ---- and what a worker needs on top ----------------------------------------------------------------------
-FROM build-api AS build-worker
-RUN apt-get update -qq \
-    && apt-get install -y -qq --no-install-recommends g++ \
-    && rm -rf /var/lib/apt/lists/*
-# TORCH_INDEX names another index for torch, e.g. the one with CPU builds; empty: the default index.
-ARG TORCH_INDEX=""
-RUN python docker/install_dependencies.py --torch-index "$TORCH_INDEX" worker
+FROM dependencies-worker AS build-worker
+COPY --from=source / ./
+RUN pip install --no-deps --no-build-isolation .
 
 # ---- images ----------------------------------------------------------------------------------------------
 FROM base AS runtime

@@ -162,5 +162,6 @@ def test_api_image_is_built_without_torch() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     api = dockerfile.split("FROM runtime AS api", 1)[1].split("\nFROM ", 1)[0]
     assert "--from=build-api" in api
-    before = dockerfile.split("FROM build-api AS build-worker", 1)[0]
-    assert "install_dependencies.py worker" not in before
+    assert "FROM dependencies-api AS build-api" in dockerfile
+    (dependencies,) = re.findall(r"AS dependencies-api\n(.*?)\nFROM ", dockerfile, flags=re.DOTALL)
+    assert "RUN python docker/install_dependencies.py\n" in dependencies + "\n"

@@ -23,6 +23,7 @@ from app.openapi import DESCRIPTION, TAGS, openapi_document
 from app.pictures import PicturePool
 from app.routers.jobs import jobs_router
 from app.routers.operations import health_router, metrics_router
+from app.routers.playground import playground_router
 from app.routers.reference import reference_router
 from app.routers.tasks import tasks_router
 from app.services import QueueLink, Services
@@ -61,6 +62,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health_router())
     if settings.metrics:
         app.include_router(metrics_router())
+    if settings.playground:
+        app.include_router(playground_router())
     if settings.docs:
         app.include_router(reference_router())
     app.openapi = cast(Callable[[], dict[str, object]], lambda: openapi_document(app))

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     )
     cors_origins: tuple[str, ...] = ()
     docs: bool = True
+    playground: bool = True
     metrics: bool = True
 
     # The queue's limits.

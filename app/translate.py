@@ -76,15 +76,25 @@ def no_check(_: Any, __: ModelInfo) -> None:
 
 
 def text2image_uploads(body: Text2ImageBody) -> list[Upload]:
-    return [Upload(body.image_prompt.image, "image_prompt.image")] if body.image_prompt else []
+    prompt = body.image_prompt
+    if prompt is None:
+        return []
+    uploads = [Upload(prompt.image, "image_prompt.image")]
+    return uploads if prompt.mask is None else [*uploads, Upload(prompt.mask, "image_prompt.mask")]
 
 
 def build_text2image(body: Text2ImageBody, pictures: Sequence[bytes], seed: int) -> Text2ImageRequest:
     prompt: ImagePrompt | None = None
     if body.image_prompt:
         borders = body.image_prompt.borders
-        kept = Borders(up=borders.up, down=borders.down, left=borders.left, right=borders.right)
-        prompt = ImagePrompt(image=pictures[0], borders=kept)
+        prompt = (
+            ImagePrompt(image=pictures[0], mask=pictures[1])
+            if borders is None
+            else ImagePrompt(
+                image=pictures[0],
+                borders=Borders(up=borders.up, down=borders.down, left=borders.left, right=borders.right),
+            )
+        )
     return Text2ImageRequest(
         prompt=body.prompt,
         seed=seed,
@@ -96,11 +106,12 @@ def build_text2image(body: Text2ImageBody, pictures: Sequence[bytes], seed: int)
         format=body.format,
         return_codes=body.return_codes,
         rerank=body.rerank,
+        partial_images=body.partial_images,
     )
 
 
 def check_text2image(body: Text2ImageBody, model: ModelInfo) -> None:
-    if body.image_prompt is None:
+    if body.image_prompt is None or body.image_prompt.borders is None:
         return
     borders, width = body.image_prompt.borders, model.image_width
     for first, second in (("up", "down"), ("left", "right")):

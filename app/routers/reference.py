@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, Response
 
 from app.errors import json_response
 
@@ -16,7 +16,6 @@ def reference_router() -> APIRouter:
     for suffix, name in _FILES.items():
         router.add_api_route(f"/docs{suffix}", _file(name), methods=["GET"], response_model=None)
     router.add_api_route("/openapi.json", document, methods=["GET"], response_model=None)
-    router.add_api_route("/", lambda: RedirectResponse("/docs"), methods=["GET"], response_model=None)
     return router
 
 

@@ -20,6 +20,7 @@ from app.schemas.fields import (
     TextSamplingFields,
 )
 
+MAX_PARTIAL_IMAGES = 64
 MAX_CODE = 65_535
 MAX_CODES = 4096
 MAX_RANKED = 256
@@ -51,8 +52,21 @@ class BordersBody(Schema):
 
 
 class ImagePromptBody(Schema):
+    """A picture of which a part is kept: say which with `borders` or with `mask`, not both."""
+
     image: Picture
-    borders: BordersBody = Field(description="What is kept of the picture; the rest is drawn anew.")
+    borders: BordersBody | None = Field(
+        None, description="What is kept of the picture; the rest is drawn anew."
+    )
+    mask: Picture | None = Field(
+        None, description="PNG of the picture's size; cells that hold a pixel with alpha 0 are drawn anew."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "ImagePromptBody":
+        if (self.borders is None) == (self.mask is None):
+            raise PydanticCustomError("image_prompt", "give borders or mask, one of the two")
+        return self
 
 
 class Text2ImageBody(ImageSamplingFields, CandidateFields):
@@ -69,6 +83,13 @@ class Text2ImageBody(ImageSamplingFields, CandidateFields):
     format: PictureFormat = "png"
     rerank: bool = Field(False, description="Score and order the pictures even when candidates = n.")
     return_codes: bool = Field(False, description="Return each picture's image codes too.")
+    partial_images: int = Field(
+        0,
+        ge=0,
+        le=MAX_PARTIAL_IMAGES,
+        description="How often to show each picture while it grows: events of the job, finished rows drawn, "
+        "the rest grey.",
+    )
 
 
 class Image2TextBody(TextSamplingFields, CandidateFields):

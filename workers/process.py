@@ -31,6 +31,8 @@ from workers.worker import Worker
 
 logger = get_logger("workers.process")
 
+SLOTS = {"cuda": 64, "cpu": 16}
+"""Sequences held at a time by device type, where RUDOLPH_SLOTS does not say."""
 PARENT_GRACE_S = 15.0
 """For leaving after the drain, before the process ends itself when its supervisor is gone."""
 WATCHDOG_S = {"cuda": 60.0, "cpu": 300.0}
@@ -95,7 +97,7 @@ def memory_by_kind(device: torch.device) -> dict[str, int]:
 def _work(settings: WorkerSettings, rudolph: Rudolph) -> int:
     assert settings.redis_url is not None
     worker_id = settings.worker_id or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-    engine = EngineSettings() if settings.slots is None else EngineSettings(num_slots=settings.slots)
+    engine = EngineSettings(num_slots=settings.slots or SLOTS[rudolph.device.type])
     try:
         consumer = JobConsumer(
             settings.redis_url, queue=settings.queue_name, worker_id=worker_id, lease_s=settings.lease_s

@@ -68,9 +68,9 @@ FIELD_FAULTS = [
     (
         "/v1/text2image",
         {"prompt": "к", "image_prompt": {"image": PICTURE}},
-        "missing_field",
-        "image_prompt.borders",
-        "is required",
+        "invalid_value",
+        "image_prompt",
+        "give borders or mask",
     ),
     (
         "/v1/text2image",

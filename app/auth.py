@@ -147,6 +147,8 @@ def _from_file(path: Path) -> Iterable[tuple[bytes, Principal]]:
         entries = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: is not JSON: {error}") from error
     for place, entry in enumerate(entries):
         try:
             digest = bytes.fromhex(entry["sha256"])

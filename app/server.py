@@ -73,8 +73,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        self._num_header_bytes += len(data) if self._in_headers else 0
         super().data_received(data)
+        # Counted behind the parser: it may start a new message, and a new count, in the midst of `data`.
+        self._num_header_bytes += len(data) if self._in_headers else 0
         if self._in_headers and self._num_header_bytes > self.limits.max_header_bytes:
             self._refuse_headers()
 

@@ -133,6 +133,9 @@ class EchoWorker:
         self._thread.start()
 
     def close(self) -> None:
+        """Leave; a second call does nothing."""
+        if self._stop.is_set():
+            return
         self._stop.set()
         self._thread.join()
         self.consumer.heartbeat(self.info, ttl_s=0.001)

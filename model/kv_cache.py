@@ -28,6 +28,7 @@ class KeyValueCache:
         self.config = config
         self.num_left_slots = num_left_slots
         self.num_slots = num_slots
+        self.dtype = dtype
         self.body_length = config.image_length + config.right_text_length
         per_token = (2, config.num_heads, config.head_size)
 

@@ -5,74 +5,21 @@ differs only in which keys it reads. Parameter names are those of the official c
 are derived from the config. No dropout: this is inference.
 """
 
-from collections.abc import Callable
+from contextlib import nullcontext
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.blocks import LAYER_NORM_EPSILON, Attend, Block, SparseStack
 from model.config import PAD_ID, ModelConfig
-from model.kernels.attention import CachedRows, DecodeStep, attend_rows, attend_step
+from model.kernels.attention import CachedRows, DecodeStep, attend_rows
+from model.kernels.cpu_attention import CpuStep
+from model.kernels.cpu_linear import PackedLinear, can_pack, packed
 from model.kv_cache import KeyValueCache
 from model.layout import RowGroups, segment_of
 from model.masks import LayerKind, full_mask, key_table, layer_kinds
-
-LAYER_NORM_EPSILON = 1e-5
-HALF_MAX = 65504.0
-"""Largest float16; the attention output is clamped to ± this, as in the reference."""
-
-Attend = Callable[[int, Tensor], Tensor]
-"""(layer, fused query-key-value) → context, of shapes (…, 3 · hidden) and (…, hidden)."""
-
-
-class Attention(nn.Module):
-    """Projections around attention; the reading of keys is the caller's."""
-
-    def __init__(self, hidden_size: int) -> None:
-        super().__init__()
-        self.query_key_value = nn.Linear(hidden_size, 3 * hidden_size)
-        self.dense = nn.Linear(hidden_size, hidden_size)
-
-
-class FeedForward(nn.Module):
-    """Linear, tanh-GELU, linear; four times as wide inside."""
-
-    def __init__(self, hidden_size: int) -> None:
-        super().__init__()
-        self.dense_h_to_4h = nn.Linear(hidden_size, 4 * hidden_size)
-        self.dense_4h_to_h = nn.Linear(4 * hidden_size, hidden_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.dense_4h_to_h(functional.gelu(self.dense_h_to_4h(x), approximate="tanh"))
-
-
-class Block(nn.Module):
-    """x + LN(attention(LN x)), then x + LN(mlp(LN x)): the sandwich of CogView (arXiv 2105.13290)."""
-
-    def __init__(self, hidden_size: int) -> None:
-        super().__init__()
-        self.input_layernorm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPSILON)
-        self.before_first_addition_layernorm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPSILON)
-        self.before_second_addition_layernorm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPSILON)
-        self.attention = Attention(hidden_size)
-        self.post_attention_layernorm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPSILON)
-        self.mlp = FeedForward(hidden_size)
-
-    def forward(self, x: Tensor, layer: int, attend: Attend) -> Tensor:
-        context = attend(layer, self.attention.query_key_value(self.input_layernorm(x)))
-        attended = self.attention.dense(context).clamp_(-HALF_MAX, HALF_MAX)
-        x = x + self.before_first_addition_layernorm(attended)
-        return x + self.before_second_addition_layernorm(self.mlp(self.post_attention_layernorm(x)))
-
-
-class SparseStack(nn.Module):
-    """The blocks and the final LayerNorm (the final one is applied with the head)."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(Block(config.hidden_size) for _ in range(config.num_layers))
-        self.final_layernorm = nn.LayerNorm(config.hidden_size, eps=LAYER_NORM_EPSILON)
 
 
 class Transformer(nn.Module):
@@ -82,18 +29,19 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         hidden = config.hidden_size
-        self.text_embeddings = nn.Embedding(config.text_vocab_size, hidden)
-        self.image_embeddings = nn.Embedding(config.image_vocab_size, hidden)
+        self.text_embeddings = _table(config.text_vocab_size, hidden)
+        self.image_embeddings = _table(config.image_vocab_size, hidden)
         # One row more than positions, as in the official files; the last row is never read.
-        self.l_text_pos_embeddings = nn.Embedding(config.left_text_length + 1, hidden)
-        self.r_text_pos_embeddings = nn.Embedding(config.right_text_length + 1, hidden)
-        self.image_row_embeddings = nn.Embedding(config.image_width, hidden)
-        self.image_col_embeddings = nn.Embedding(config.image_width, hidden)
+        self.l_text_pos_embeddings = _table(config.left_text_length + 1, hidden)
+        self.r_text_pos_embeddings = _table(config.right_text_length + 1, hidden)
+        self.image_row_embeddings = _table(config.image_width, hidden)
+        self.image_col_embeddings = _table(config.image_width, hidden)
         self.to_logits = nn.Sequential(
             nn.LayerNorm(hidden, eps=LAYER_NORM_EPSILON), nn.Linear(hidden, config.vocab_size)
         )
         self.transformer = SparseStack(config)
         self.kinds = layer_kinds(config)
+        self._packed_heads: tuple[PackedLinear, PackedLinear] | None = None
         # Explicitly on the CPU, so that a network built on the meta device still has its real tables.
         for kind in LayerKind:
             table = key_table(config, kind)
@@ -103,15 +51,14 @@ class Transformer(nn.Module):
 
     # Whole sequences ------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
     def forward(self, input_ids: Tensor) -> Tensor:
         """Logits of every position over the whole vocabulary, without a cache.
 
         input_ids: shape = (batch, length), length ≤ total; returns shape = (batch, length, vocab_size).
         """
-        return self.to_logits(self.transformer.final_layernorm(self.encode(input_ids)))
+        hidden = self.encode(input_ids)
+        return torch.cat([self.text_logits(hidden), self.image_logits(hidden)], dim=-1)
 
-    @torch.inference_mode()
     def encode(
         self,
         input_ids: Tensor,
@@ -124,13 +71,15 @@ class Transformer(nn.Module):
         """Hidden states of positions [start, start + length), before the final LayerNorm; writes nothing.
 
         input_ids: shape = (rows, length). With `start` > 0 the positions before are read from the cache, at
-        left_slots and slots, shape = (rows,); rows may share them. Returns shape = (rows, length, hidden).
+        left_slots and slots, shape = (rows,) or, where all rows read the same, (1,). Returns shape = (rows,
+        length, hidden).
         """
         past = None
         if start:
             if cache is None or left_slots is None or slots is None:
                 raise ValueError("positions before `start` can only be read from a cache and its slots")
-            past = CachedRows(cache, left_slots, slots)
+            rows = input_ids.shape[0]
+            past = CachedRows(cache, left_slots.expand(rows), slots.expand(rows))
         return self._run_rows(input_ids, start, past, write=False)
 
     @torch.inference_mode()
@@ -190,13 +139,12 @@ class Transformer(nn.Module):
         tables = {
             kind: (self._buffer(kind, "cells"), self._buffer(kind, "valid")) for kind in set(self.kinds)
         }
-        step = DecodeStep.plan(
-            config, tables, groups, positions=positions, left_slots=left_slots, slots=slots
-        )
+        plan = CpuStep.plan if positions.device.type == "cpu" else DecodeStep.plan
+        step = plan(cache, tables, groups, positions=positions, left_slots=left_slots, slots=slots)
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             fused = qkv.view(-1, 3, config.num_heads, config.head_size)
-            return attend_step(fused, step, cache, layer, self.kinds[layer])
+            return step.attend(fused, cache, layer, self.kinds[layer])
 
         return self._run_blocks(self._embed_step(input_ids, positions, groups), attend)
 
@@ -210,23 +158,57 @@ class Transformer(nn.Module):
 
     # Head -----------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
     def text_logits(self, hidden: Tensor, width: int | None = None) -> Tensor:
         """Logits over the first `width` text ids (None: all), from hidden states of shape (…, hidden)."""
         return self._head(hidden, 0, self.config.text_vocab_size if width is None else width)
 
-    @torch.inference_mode()
     def image_logits(self, hidden: Tensor, width: int | None = None) -> Tensor:
         """Logits over the first `width` image codes (None: all), from hidden states of shape (…, hidden)."""
         start = self.config.text_vocab_size
         return self._head(hidden, start, self.config.image_vocab_size if width is None else width)
 
     def _head(self, hidden: Tensor, start: int, width: int) -> Tensor:
-        linear = cast(nn.Linear, self.to_logits[1])
+        # What prefill and decode return can carry no gradients; what encode returns may.
+        with torch.inference_mode() if hidden.is_inference() else nullcontext():
+            return self._head_columns(hidden, start, width)
+
+    def _head_columns(self, hidden: Tensor, start: int, width: int) -> Tensor:
         normed = self.to_logits[0](self.transformer.final_layernorm(hidden))
-        return functional.linear(
-            normed, linear.weight[start : start + width], linear.bias[start : start + width]
+        if self._packed_heads is not None:
+            return self._packed_heads[start > 0](normed)[..., :width]
+        linear = cast(nn.Linear, self.to_logits[1])
+        columns = slice(start, start + width)
+        return functional.linear(normed, linear.weight[columns], linear.bias[columns])
+
+    # Serving on a CPU -----------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def pack(self) -> None:
+        """Re-lay the weights for products on this CPU; elsewhere, and the second time, nothing happens.
+
+        Afterwards the network serves only: it has no state dict, no gradients and cannot change its device or
+        dtype. In bfloat16 the residual stream and the LayerNorms are float32 from here on.
+        """
+        linear = self.to_logits[1]
+        if self._packed_heads is not None or not isinstance(linear, nn.Linear) or not can_pack(linear):
+            return
+        for layer in self.transformer.layers:
+            block = cast(Block, layer)
+            attention, mlp = block.attention, block.mlp
+            attention.query_key_value = packed(attention.query_key_value)
+            attention.dense = packed(attention.dense)
+            mlp.dense_h_to_4h = packed(mlp.dense_h_to_4h, gelu=True)
+            mlp.gelu = nn.Identity()
+            mlp.dense_4h_to_h = packed(mlp.dense_4h_to_h)
+        text = self.config.text_vocab_size
+        self._packed_heads = (
+            PackedLinear(linear.weight[:text], linear.bias[:text]),
+            PackedLinear(linear.weight[text:], linear.bias[text:]),
         )
+        self.to_logits[1] = nn.Identity()
+        for module in self.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.float()
 
     # Parts ----------------------------------------------------------------------------------------------
 
@@ -234,6 +216,8 @@ class Transformer(nn.Module):
         return self.get_buffer(f"{kind}_{name}")
 
     def _run_blocks(self, x: Tensor, attend: Attend) -> Tensor:
+        if self._packed_heads is not None:
+            x = x.float()
         for layer, block in enumerate(self.transformer.layers):
             x = block(x, layer, attend)
         return x
@@ -280,3 +264,8 @@ class Transformer(nn.Module):
 
     def _embed_right(self, ids: Tensor, positions: Tensor) -> Tensor:
         return self.text_embeddings(ids) + self.r_text_pos_embeddings(positions - self.config.right_start)
+
+
+def _table(num_rows: int, hidden_size: int) -> nn.Embedding:
+    # Given weights are not initialised: on the meta device that would import half of torch's compiler.
+    return nn.Embedding(num_rows, hidden_size, _weight=torch.empty(num_rows, hidden_size))

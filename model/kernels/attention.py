@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from model.config import ModelConfig
+from model.kernels.cpu_attention import attend_suffix, runs_of
 from model.kv_cache import KeyValueCache
 from model.layout import RowGroups
 from model.masks import LayerKind
@@ -45,23 +45,32 @@ def attend_rows(
     head_size).
     """
     new = fused[:, :, 1:]
-    earlier: list[Tensor] = []
-    if past is not None:
-        left, body = past.cache.left[layer], past.cache.body[layer]
-        left_length = left.shape[1]
-        end = start + fused.shape[1]
-        if write:
-            if start < left_length:
-                left[past.left_slots, start : min(end, left_length)] = new[:, : left_length - start]
-            if end > left_length:
-                first = max(start, left_length)
-                body[past.slots, first - left_length : end - left_length] = new[:, first - start :]
-        if start:
-            earlier.append(left[past.left_slots, : min(start, left_length)])
+    if past is None:
+        return _attend(fused[:, :, 0], new, mask).contiguous()
+    left, body = past.cache.left[layer], past.cache.body[layer]
+    if write:
+        _write_rows(new, left, body, past, start)
+    left_length = left.shape[1]
+    sees_prefix_whole = start == left_length or start >= past.cache.config.right_start
+    if sees_prefix_whole and fused.device.type == "cpu":
+        pools = [(left, runs_of(past.left_slots.tolist()), left_length)]
         if start > left_length:
-            earlier.append(body[past.slots, : start - left_length])
-    key_value = torch.cat([*earlier, new], dim=1) if earlier else new
-    return _attend(fused[:, :, 0], key_value, mask).contiguous()
+            pools.append((body, runs_of(past.slots.tolist()), start - left_length))
+        return attend_suffix(fused, mask[:, start:], pools)
+    earlier = [left[past.left_slots, : min(start, left_length)]] if start else []
+    if start > left_length:
+        earlier.append(body[past.slots, : start - left_length])
+    return _attend(fused[:, :, 0], torch.cat([*earlier, new], dim=1), mask).contiguous()
+
+
+def _write_rows(new: Tensor, left: Tensor, body: Tensor, past: CachedRows, start: int) -> None:
+    """Store the keys and values of new positions from `start` on; (rows, length, 2, heads, head_size)."""
+    left_length, end = left.shape[1], start + new.shape[1]
+    if start < left_length:
+        left[past.left_slots, start : min(end, left_length)] = new[:, : left_length - start]
+    if end > left_length:
+        first = max(start, left_length)
+        body[past.slots, first - left_length : end - left_length] = new[:, first - start :]
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ class DecodeStep:
     @classmethod
     def plan(
         cls,
-        config: ModelConfig,
+        cache: KeyValueCache,
         tables: dict[LayerKind, tuple[Tensor, Tensor]],
         groups: RowGroups,
         *,
@@ -94,8 +103,8 @@ class DecodeStep:
         left_slots: Tensor,
         slots: Tensor,
     ) -> "DecodeStep":
-        left_length, image_length = config.left_text_length, config.image_length
-        body_length = image_length + config.right_text_length
+        config, body_length = cache.config, cache.body_length
+        left_length = config.left_text_length
         num_left, num_image = groups.num_left, groups.num_image
         device = positions.device
         body_places = positions[num_left:] - left_length
@@ -127,36 +136,33 @@ class DecodeStep:
             else None,
         )
 
+    def attend(self, fused: Tensor, cache: KeyValueCache, layer: int, kind: LayerKind) -> Tensor:
+        """Attention of one token a row; stores its keys and values first.
 
-def attend_step(fused: Tensor, step: DecodeStep, cache: KeyValueCache, layer: int, kind: LayerKind) -> Tensor:
-    """Attention of one token a row; stores its keys and values first.
-
-    fused: shape = (rows, 3, heads, head_size), rows ordered by segment. Returns shape = (rows, hidden).
-    """
-    left, body = cache.left[layer], cache.body[layer]
-    num_left, num_image = step.groups.num_left, step.groups.num_image
-    new, query = fused[:, 1:], fused[:, None, 0]
-    flat_body = body.view(-1, *body.shape[2:])
-    contexts: list[Tensor] = []
-    if num_left < step.groups.num_rows:
-        flat_body.index_copy_(0, step.writes_body, new[num_left:])
-    if num_left:
-        left.view(-1, *left.shape[2:]).index_copy_(0, step.writes_left, new[:num_left])
-        assert step.left_mask is not None
-        own = left[:, : step.groups.left_extent].index_select(0, step.left_slots[:num_left])
-        contexts.append(_attend(query[:num_left], own, step.left_mask))
-    if num_image:
-        rows = slice(num_left, num_left + num_image)
-        places = step.image_keys[kind]
-        near = flat_body.index_select(0, places.flatten()).view(*places.shape, *body.shape[2:])
-        key_value = torch.cat([left.index_select(0, step.left_slots[rows]), near], dim=1)
-        contexts.append(_attend(query[rows], key_value, step.image_masks[kind]))
-    if step.groups.num_right:
-        rows = slice(num_left + num_image, None)
-        extent = body.shape[1] if step.right_mask is None else step.right_mask.shape[-1] - left.shape[1]
-        own = body[:, :extent].index_select(0, step.slots[rows])
-        key_value = torch.cat([left.index_select(0, step.left_slots[rows]), own], dim=1)
-        assert step.right_mask is not None
-        contexts.append(_attend(query[rows], key_value, step.right_mask))
-    context = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
-    return context.reshape(fused.shape[0], -1)
+        fused: shape = (rows, 3, heads, head_size), rows ordered by segment. Returns shape = (rows, hidden).
+        """
+        left, body = cache.left[layer], cache.body[layer]
+        num_left, num_image = self.groups.num_left, self.groups.num_image
+        new, query = fused[:, 1:], fused[:, None, 0]
+        flat_body = body.view(-1, *body.shape[2:])
+        contexts: list[Tensor] = []
+        if num_left < self.groups.num_rows:
+            flat_body.index_copy_(0, self.writes_body, new[num_left:])
+        if self.left_mask is not None:
+            left.view(-1, *left.shape[2:]).index_copy_(0, self.writes_left, new[:num_left])
+            own = left[:, : self.left_mask.shape[-1]].index_select(0, self.left_slots[:num_left])
+            contexts.append(_attend(query[:num_left], own, self.left_mask))
+        if num_image:
+            rows = slice(num_left, num_left + num_image)
+            places = self.image_keys[kind]
+            near = flat_body.index_select(0, places.flatten()).view(*places.shape, *body.shape[2:])
+            key_value = torch.cat([left.index_select(0, self.left_slots[rows]), near], dim=1)
+            contexts.append(_attend(query[rows], key_value, self.image_masks[kind]))
+        if self.right_mask is not None:
+            rows = slice(num_left + num_image, None)
+            extent = self.right_mask.shape[-1] - left.shape[1]
+            own = body[:, :extent].index_select(0, self.slots[rows])
+            key_value = torch.cat([left.index_select(0, self.left_slots[rows]), own], dim=1)
+            contexts.append(_attend(query[rows], key_value, self.right_mask))
+        context = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
+        return context.reshape(fused.shape[0], -1)

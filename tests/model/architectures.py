@@ -53,10 +53,10 @@ def random_ids(config: ModelConfig, rows: int, seed: int) -> Tensor:
 
 
 def random_transformer(config: ModelConfig, seed: int) -> Transformer:
-    """A network with lively random weights."""
+    """A network with lively random weights, for serving."""
     network = Transformer(config)
     randomise(network, seed)
-    return network.eval()
+    return network.requires_grad_(False)
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -84,4 +84,4 @@ def read_transformer(folder: Path) -> Transformer:
     network = Transformer(read_config(folder))
     state = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
     network.load_state_dict({name: t for name, t in state.items() if not name.endswith("_mask")})
-    return network.eval()
+    return network.requires_grad_(False)

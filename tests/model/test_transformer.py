@@ -129,8 +129,8 @@ def test_scoring_on_a_shared_prefix_equals_full_forward(config: ModelConfig, see
         ids[:, start:end],
         start=start,
         cache=cache,
-        left_slots=torch.tensor([1, 1, 1, 1]),
-        slots=torch.tensor([0, 0, 0, 0]),
+        left_slots=torch.tensor([1]),
+        slots=torch.tensor([0]),
     )
     assert_close(got, expected[:, start:end])
     after = (*cache.left, *cache.body)
@@ -211,6 +211,37 @@ def test_prefix_without_a_cache_is_refused():
     config = ModelConfig(1, 32, 4, 6, 4, 5, 3, 5, bpe_vocab_size=30, image_codebook_size=20)
     with pytest.raises(ValueError, match="cache"):
         Transformer(config).encode(torch.zeros(1, 2, dtype=torch.int64), start=3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_network_computes_the_same(dtype: torch.dtype):
+    config = ModelConfig(8, 64, 4, 6, 4, 5, 3, 5, bpe_vocab_size=30, image_codebook_size=20)
+    ids = random_ids(config, 3, 7)
+    plain, network = random_transformer(config, 7), random_transformer(config, 7).to(dtype)
+    expected = plain(ids)
+    network.pack()
+    network.pack()
+    cache = KeyValueCache(config, 3, 3, dtype=dtype)
+    slots = torch.arange(3)
+    hidden = [network.prefill(ids[:, :8], cache, slots, slots)]
+    for position in range(8, config.total_length):
+        places = torch.full((3,), position)
+        hidden.append(network.decode(ids[:, position], places, cache, slots, slots)[:, None])
+    whole = torch.cat(hidden, dim=1)
+    got = torch.cat([network.text_logits(whole), network.image_logits(whole)], dim=2)
+    tolerance = 1e-5 if dtype is torch.float32 else 0.03
+    assert (got - expected).norm() < tolerance * expected.norm()
+    narrow = network.image_logits(whole[:, 6], 10)
+    torch.testing.assert_close(narrow, network.image_logits(whole[:, 6])[:, :10])
+
+
+def test_gradients_reach_every_weight_that_is_read():
+    config = ModelConfig(3, 32, 4, 6, 4, 5, 3, 5, bpe_vocab_size=30, image_codebook_size=20)
+    network = random_transformer(config, 8).requires_grad_(True)
+    hidden = network.encode(random_ids(config, 2, 8))
+    loss = network.text_logits(hidden[:, :5]).logsumexp(-1).sum()
+    (loss + network.image_logits(hidden[:, 5:]).logsumexp(-1).sum()).backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in network.parameters())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -27,7 +27,7 @@ def cases(draw: st.DrawFn) -> tuple[ModelConfig, types.ModuleType]:
 def same_network(theirs: torch.nn.Module, config: ModelConfig) -> Transformer:
     ours = Transformer(config)
     ours.load_state_dict(reference.weights(theirs), strict=True)
-    return ours
+    return ours.requires_grad_(False)
 
 
 def assert_close(got: torch.Tensor, expected: torch.Tensor) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from model.config import ModelConfig
-from model.kernels.attention import DecodeStep, attend_step
+from model.kernels.attention import DecodeStep
 from model.kernels.triton_attention import AttentionTuning, attend
 from model.kv_cache import KeyValueCache
 from model.layout import RowGroups
@@ -46,17 +46,17 @@ def plain(
     cache: KeyValueCache,
     kind: LayerKind,
 ) -> Tensor:
-    """`attend_step` of rows in any order, in float32 whatever the dtype of the cache."""
+    """Attention of rows in any order, in float32 whatever the dtype of the cache."""
     order = sorted(range(len(positions)), key=lambda row: positions[row])
     table = key_table(config, kind)
     tables = {kind: (table.cells.to(fused.device), table.valid.to(fused.device))}
     ordered = torch.tensor([positions[row] for row in order], device=fused.device)
     groups = RowGroups.of(config, ordered.tolist())
     step = DecodeStep.plan(
-        config, tables, groups, positions=ordered, left_slots=left_slots[order], slots=slots[order]
+        cache, tables, groups, positions=ordered, left_slots=left_slots[order], slots=slots[order]
     )
     split = fused[order].view(len(order), 3, config.num_heads, config.head_size)
-    context = attend_step(split, step, cache, 0, kind)
+    context = step.attend(split, cache, 0, kind)
     return torch.empty_like(context).index_copy_(0, torch.tensor(order, device=fused.device), context)
 
 

@@ -1,0 +1,202 @@
+"""Attention over cached keys on a CPU, where reading the cache is what takes time.
+
+Knows the cache and key positions; no weights. Left text is read in place and once for all rows that share
+it, right text in place, and of the picture only the cells that count are gathered. Each part is a softmax of
+its own; two parts are joined by the logs of their sums, which gives the softmax over both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.kv_cache import KeyValueCache
+from model.layout import RowGroups
+from model.masks import LayerKind
+
+_FLASH: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+Part = tuple[Tensor, Tensor]
+"""Context over some keys and log of the sum of their weights; (…, heads, head_size) and (…, heads)."""
+
+
+def _attend(query: Tensor, key_value: Tensor, mask: Tensor | None = None) -> Part:
+    """query: shape = (batch, queries, heads, head_size); key_value: (batch, keys, 2, heads, head_size).
+
+    mask: added to the scores, in the query's dtype, broadcastable to (batch, heads, queries, keys).
+    """
+    keys, values = key_value.unbind(2)
+    context, log_sum = _FLASH(
+        query.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask
+    )
+    return context.transpose(1, 2), log_sum.transpose(1, 2)
+
+
+def _join(one: Part, other: Part) -> Part:
+    """The softmax over the keys of both parts."""
+    share = torch.sigmoid(one[1] - other[1])[..., None].to(one[0].dtype)
+    return torch.lerp(other[0], one[0], share), torch.logaddexp(one[1], other[1])
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring rows [start, end) that read the same slot."""
+
+    slot: int
+    start: int
+    end: int
+
+
+def runs_of(slots: Sequence[int]) -> list[Run]:
+    """Longest runs of equal slots, in order."""
+    runs: list[Run] = []
+    for slot, members in groupby(slots):
+        start = runs[-1].end if runs else 0
+        runs.append(Run(slot, start, start + sum(1 for _ in members)))
+    return runs
+
+
+def _attend_runs(query: Tensor, pool: Tensor, runs: Sequence[Run], length: int) -> Part:
+    """Each run's rows over the first `length` keys of its slot, read in place and once.
+
+    query: shape = (rows, queries, heads, head_size). Returns parts of (rows, queries, heads, …).
+    """
+    contexts: list[Tensor] = []
+    log_sums: list[Tensor] = []
+    for run in runs:
+        own = query[run.start : run.end]
+        context, log_sum = _attend(own.flatten(0, 1)[None], pool[run.slot, :length][None])
+        contexts.append(context.view(own.shape))
+        log_sums.append(log_sum.view(own.shape[:-1]))
+    if len(runs) == 1:
+        return contexts[0], log_sums[0]
+    return torch.cat(contexts), torch.cat(log_sums)
+
+
+def attend_suffix(fused: Tensor, mask: Tensor, pools: Sequence[tuple[Tensor, Sequence[Run], int]]) -> Tensor:
+    """Rows of many positions over themselves and over prefixes that every position sees whole.
+
+    fused: shape = (rows, length, 3, heads, head_size); mask: bool, shape = (length, length), what the
+    positions see of one another; pools: (pool, which slot each row reads, keys). Returns the shape of the
+    queries.
+    """
+    query = fused[:, :, 0]
+    added = torch.zeros(mask.shape, dtype=query.dtype).masked_fill_(~mask, float("-inf"))
+    part = _attend(query, fused[:, :, 1:], added)
+    for pool, runs, length in pools:
+        part = _join(_attend_runs(query, pool, runs, length), part)
+    return part[0].contiguous()
+
+
+@dataclass(frozen=True)
+class CpuStep:
+    """What one decode step reads and writes; computed once, used by all layers.
+
+    Rows are in the order of `groups`; rows that read left text and picture are the body rows.
+    """
+
+    left_writes: Tensor
+    body_writes: Tensor
+    left_rows: list[tuple[int, int]]
+    """(left slot, keys) of each left-text row."""
+    order: Tensor | None
+    """Permutation that brings body rows of one left slot together, and back; None: they stand so."""
+    back: Tensor | None
+    runs: list[Run]
+    """Body rows in that order, by left slot."""
+    cells: dict[LayerKind, Tensor]
+    """Flat places in the body pool that image rows read; shape = (image rows, keys)."""
+    cell_masks: dict[LayerKind, Tensor]
+    right_rows: list[tuple[int, int]]
+    """(slot, body keys) of each right-text row."""
+    num_image: int
+
+    @classmethod
+    def plan(
+        cls,
+        cache: KeyValueCache,
+        tables: dict[LayerKind, tuple[Tensor, Tensor]],
+        groups: RowGroups,
+        *,
+        positions: Tensor,
+        left_slots: Tensor,
+        slots: Tensor,
+    ) -> "CpuStep":
+        left_length, body_length = cache.config.left_text_length, cache.body_length
+        num_left, num_image = groups.num_left, groups.num_image
+        body_places = positions[num_left:] - left_length
+        shared = left_slots[num_left:].tolist()
+        order = sorted(range(len(shared)), key=shared.__getitem__)
+        is_ordered = order == list(range(len(shared)))
+        permutation = None if is_ordered else torch.tensor(order)
+        cells: dict[LayerKind, Tensor] = {}
+        masks: dict[LayerKind, Tensor] = {}
+        if num_image:
+            first = slots[num_left : num_left + num_image, None] * body_length
+            for kind, (table, valid) in tables.items():
+                counted = valid[body_places[:num_image]]
+                width = int(counted.sum(dim=1).max())
+                cells[kind] = table[body_places[:num_image], :width] + first
+                mask = torch.zeros(num_image, 1, 1, width, dtype=cache.dtype)
+                masks[kind] = mask.masked_fill_(~counted[:, None, None, :width], float("-inf"))
+        right = slice(num_left + num_image, None)
+        return cls(
+            left_writes=left_slots[:num_left] * left_length + positions[:num_left],
+            body_writes=slots[num_left:] * body_length + body_places,
+            left_rows=list(
+                zip(left_slots[:num_left].tolist(), (positions[:num_left] + 1).tolist(), strict=True)
+            ),
+            order=permutation,
+            back=None if permutation is None else permutation.argsort(),
+            runs=runs_of([shared[row] for row in order]),
+            cells=cells,
+            cell_masks=masks,
+            right_rows=list(
+                zip(slots[right].tolist(), (positions[right] + 1 - left_length).tolist(), strict=True)
+            ),
+            num_image=num_image,
+        )
+
+    def attend(self, fused: Tensor, cache: KeyValueCache, layer: int, kind: LayerKind) -> Tensor:
+        """Attention of one token a row; stores its keys and values first.
+
+        fused: shape = (rows, 3, heads, head_size). Returns shape = (rows, hidden).
+        """
+        left, body = cache.left[layer], cache.body[layer]
+        query, new = fused[:, None, 0], fused[:, 1:]
+        num_left = len(self.left_rows)
+        contexts: list[Tensor] = []
+        if num_left:
+            left.view(-1, *left.shape[2:]).index_copy_(0, self.left_writes, new[:num_left])
+            for row, (slot, length) in enumerate(self.left_rows):
+                contexts.append(_attend(query[row : row + 1], left[slot, :length][None])[0])
+        if num_left < fused.shape[0]:
+            flat = body.view(-1, *body.shape[2:])
+            flat.index_copy_(0, self.body_writes, new[num_left:])
+            own = self._attend_body(query[num_left:], body, flat, kind)
+            contexts.append(_join(self._attend_left(query[num_left:], left), own)[0])
+        context = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
+        return context.reshape(fused.shape[0], -1)
+
+    def _attend_left(self, query: Tensor, left: Tensor) -> Part:
+        """Body rows over their left texts."""
+        if self.order is None or self.back is None:
+            return _attend_runs(query, left, self.runs, left.shape[1])
+        context, log_sum = _attend_runs(query[self.order], left, self.runs, left.shape[1])
+        return context[self.back], log_sum[self.back]
+
+    def _attend_body(self, query: Tensor, body: Tensor, flat: Tensor, kind: LayerKind) -> Part:
+        """Body rows over what they see of their own slots."""
+        parts: list[Part] = []
+        if self.num_image:
+            cells = self.cells[kind]
+            near = flat.index_select(0, cells.flatten()).view(*cells.shape, *flat.shape[1:])
+            parts.append(_attend(query[: self.num_image], near, self.cell_masks[kind]))
+        for row, (slot, length) in enumerate(self.right_rows, start=self.num_image):
+            parts.append(_attend(query[row : row + 1], body[slot, :length][None]))
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])

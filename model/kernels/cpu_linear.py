@@ -1,0 +1,47 @@
+"""Linear layers in the blocked layout of oneDNN, for serving on a CPU.
+
+A plain linear lays its weights out anew at every call, which at the few rows of a decode step takes about as
+long as the product itself. Knows one layer at a time; packed weights serve only: no gradients, no state dict.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_ONEDNN: Any = torch.ops.mkldnn
+
+
+def can_pack(linear: nn.Linear) -> bool:
+    """Whether this build and processor have packed products for the weights of `linear`."""
+    weight = linear.weight
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if weight.dtype is torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return weight.dtype is torch.float32
+
+
+class PackedLinear(nn.Module):
+    """x Wᵀ + b, and tanh-GELU of it where asked; the numbers of `nn.Linear` up to rounding.
+
+    The weights are copied. x: shape = (…, in_features), any dtype; the result has that of the weights.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, gelu: bool = False) -> None:
+        super().__init__()
+        self._out_features, self._in_features = weight.shape
+        self._weight: Tensor = _ONEDNN._reorder_linear_weight(weight.detach().contiguous())
+        self._bias = bias.detach().clone()
+        self._then = ("gelu", [], "tanh") if gelu else ("none", [], "")
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, self._in_features).to(self._bias.dtype)
+        product: Tensor = _ONEDNN._linear_pointwise(rows, self._weight, self._bias, *self._then)
+        return product.view(*x.shape[:-1], self._out_features)
+
+
+def packed(linear: nn.Module, *, gelu: bool = False) -> PackedLinear:
+    """The packed form of a plain linear layer."""
+    assert isinstance(linear, nn.Linear)
+    return PackedLinear(linear.weight, linear.bias, gelu=gelu)

@@ -47,7 +47,7 @@ format: $(STAMPS)/dev  ## Let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(STAMPS)/dev  ## Measure speed, with results in bench/results
+bench: $(STAMPS)/dev $(STAMPS)/reference  ## Measure speed, with results in bench/results
 	@exec $(BIN)/python -m bench $(ARGS)
 
 .PHONY: chaos

@@ -52,6 +52,10 @@ _ERRORS = {
     "503": "The queue is full, unreachable, or no worker has come yet; see Retry-After.",
     "504": "The deadline passed; the job was cancelled.",
 }
+_STREAM = (
+    "With `stream`: events `state`, `progress`, `partial_image`, `partial_text`, and as the last one either "
+    "`completed` with the reply or `error`."
+)
 _COMMON_ERRORS = ("401", "422", "429", "500", "503")
 _BODY_ERRORS = ("400", "408", "409", "413", "415", "504")
 
@@ -80,6 +84,8 @@ def task_operation(route: TaskRoute) -> dict[str, Any]:
     if route.task is Task.TEXT2IMAGE:
         for kind in ("image/png", "image/jpeg", "image/webp"):
             reply[kind] = {"schema": {"type": "string", "contentMediaType": kind}}
+    if "stream" in route.body.model_fields:
+        reply["text/event-stream"] = {"schema": {"type": "string", "description": _STREAM}}
     return {
         "parameters": [_IDEMPOTENCY_KEY, _PREFER, _DEADLINE],
         "requestBody": {"required": True, "content": _task_content(route)},

@@ -1,10 +1,14 @@
 """From an HTTP request to a job in the queue, and to its answer: the walk that every task route shares."""
 
+import asyncio
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from sse_starlette import ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,12 +20,14 @@ from app.admission import (
     seed_for,
 )
 from app.bodies import read_body
-from app.errors import ApiError, from_failure, json_response
+from app.errors import ApiError, deadline_passed, from_failure, json_response
 from app.replies import job_reply, media_type_of, task_reply
 from app.services import Services, principal_of, services_of
+from app.sse import EventStream, job_events, sse
 from app.tasks import TaskRoute, check_task
 from app.translate import rows_of
 from app.waiting import wait_for_outcome
+from jobs.errors import QueueError
 from jobs.types import ImagesResult, Job, JobFailure, JobStatus, Result
 
 PICTURE_TYPES = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
@@ -49,13 +55,16 @@ async def answer_task(request: Request, route: TaskRoute) -> Response:
     await admit(request, route)
     with services.bodies.reserve(announced_bytes(request, services.settings.max_body_bytes)):
         body = await read_body(request, route.body, route.form)
-        wanted = wanted_picture(request, body)
+        streams = bool(getattr(body, "stream", False)) and not later
+        wanted = {} if streams else wanted_picture(request, body)
         submitted = await submit(
             request, route, body, deadline_s=deadline_s, synchronous=not later, overrides=wanted
         )
         del body
     if later:
         return await accepted(services, submitted)
+    if streams:
+        return stream(request, submitted, job_events(services.client, submitted.id, None))
     status, result = await finish(request, submitted)
     return render(status, result, seed=submitted.seed, as_picture=bool(wanted))
 
@@ -155,6 +164,44 @@ async def finish(request: Request, submitted: Submitted) -> tuple[JobStatus, Res
     if isinstance(outcome, JobFailure):
         raise from_failure(outcome)
     return await services.client.status(submitted.id), outcome
+
+
+def stream(request: Request, submitted: Submitted, source: AsyncGenerator[ServerSentEvent]) -> EventStream:
+    """The job's events as the reply of its own request: the job is cancelled when the reader leaves."""
+    services, tenant = services_of(request), principal_of(request).tenant
+    settings = services.settings
+    services.streams.acquire(tenant)
+    return EventStream(
+        _owned_events(services, submitted, source),
+        keep_alive_s=settings.event_keep_alive_s,
+        send_timeout_s=settings.write_timeout_s,
+        on_close=lambda: services.streams.release(tenant),
+        shutdown_grace_s=settings.shutdown_grace_s,
+        headers={"x-job-id": submitted.id},
+    )
+
+
+async def _owned_events(
+    services: Services, submitted: Submitted, source: AsyncGenerator[ServerSentEvent]
+) -> AsyncGenerator[ServerSentEvent]:
+    client, waiters = services.client, services.waiters
+    grace_s = services.settings.disconnect_grace_s if submitted.key else 0.0
+    ends_at = time.monotonic() + submitted.deadline_s
+    async with (
+        waiters.joined(client, submitted.id, owns=submitted.created, grace_s=grace_s),
+        aclosing(source),
+    ):
+        while True:
+            try:
+                yield await asyncio.wait_for(anext(source), max(ends_at - time.monotonic(), 0))
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                break
+        if submitted.created:
+            with suppress(QueueError):
+                await client.cancel(submitted.id)
+        yield sse("error", deadline_passed(submitted.deadline_s).body())
 
 
 def render(status: JobStatus, result: Result, *, seed: int, as_picture: bool) -> Response:

@@ -7,9 +7,10 @@ misses nothing.
 """
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any
 
+import anyio
 import msgspec
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
@@ -34,8 +35,18 @@ class EventStream(EventSourceResponse):
         keep_alive_s: float,
         send_timeout_s: float,
         on_close: Callable[[], None],
+        shutdown_grace_s: float = 0,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(content, ping=keep_alive_s, send_timeout=send_timeout_s, sep="\n")
+        super().__init__(
+            content,
+            headers=headers,
+            ping=keep_alive_s,
+            send_timeout=send_timeout_s,
+            sep="\n",
+            shutdown_event=anyio.Event() if shutdown_grace_s else None,
+            shutdown_grace_period=shutdown_grace_s,
+        )
         self._on_close = on_close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,7 +63,7 @@ def last_event_id(header: str | None) -> str | None:
     return header
 
 
-async def job_events(client: JobClient, job_id: str, after: str | None) -> AsyncIterator[ServerSentEvent]:
+async def job_events(client: JobClient, job_id: str, after: str | None) -> AsyncGenerator[ServerSentEvent]:
     """The job's events from `after` on, and its last one. Never raises: an error is an event too."""
     last_id: str | None = after
     try:

@@ -62,7 +62,8 @@ TASK_ROUTES: tuple[TaskRoute, ...] = (
         candidates=lambda body: body.candidates or body.n,
         example={"prompt": "рыжий кот на синем кресле", "n": 1, "seed": 7},
         form=MultipartForm(
-            files={"image": ("image_prompt", "image")}, json_fields={"borders": ("image_prompt", "borders")}
+            files={"image": ("image_prompt", "image"), "mask": ("image_prompt", "mask")},
+            json_fields={"borders": ("image_prompt", "borders")},
         ),
     ),
     TaskRoute(

@@ -80,7 +80,11 @@ def text2image_uploads(body: Text2ImageBody) -> list[Upload]:
     if prompt is None:
         return []
     uploads = [Upload(prompt.image, "image_prompt.image")]
-    return uploads if prompt.mask is None else [*uploads, Upload(prompt.mask, "image_prompt.mask")]
+    return (
+        uploads
+        if prompt.mask is None
+        else [*uploads, Upload(prompt.mask, "image_prompt.mask", needs_alpha=True)]
+    )
 
 
 def build_text2image(body: Text2ImageBody, pictures: Sequence[bytes], seed: int) -> Text2ImageRequest:

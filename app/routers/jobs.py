@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.admission import announced_bytes
 from app.bodies import check_body, read_body
-from app.errors import ApiError, json_response
+from app.errors import ApiError, invalid, json_response
 from app.openapi import job_operation, submit_operation
 from app.replies import job_reply
 from app.running import accepted, admit, submit
@@ -59,6 +59,9 @@ async def submit_job(request: Request) -> Response:
         route = route_of(Task(body.task))
         await admit(request, route)
         task_body = check_body(route.body, body.input, prefix="input")
+        if getattr(task_body, "stream", False):
+            message = "A queued job does not stream its answer; follow /v1/jobs/{id}/events instead."
+            raise invalid(message, param="input.stream")
         submitted = await submit(
             request,
             route,

@@ -109,6 +109,10 @@ Temperature = Annotated[
     float,
     Field(ge=0.01, le=10, description="Divides the logits, 0.01–10; below 1 plays safe, above 1 dares."),
 ]
+Stream = Annotated[
+    bool,
+    Field(description="Answer as server-sent events: progress, partial results, and the whole reply last."),
+]
 PictureFormat = Literal["png", "jpeg", "webp"]
 
 

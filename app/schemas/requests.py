@@ -16,6 +16,7 @@ from app.schemas.fields import (
     PictureFormat,
     Schema,
     Seed,
+    Stream,
     Text,
     TextSamplingFields,
 )
@@ -83,6 +84,7 @@ class Text2ImageBody(ImageSamplingFields, CandidateFields):
     format: PictureFormat = "png"
     rerank: bool = Field(False, description="Score and order the pictures even when candidates = n.")
     return_codes: bool = Field(False, description="Return each picture's image codes too.")
+    stream: Stream = False
     partial_images: int = Field(
         0,
         ge=0,
@@ -103,6 +105,7 @@ class Image2TextBody(TextSamplingFields, CandidateFields):
         None, description="Order captions by score ÷ count; left out: when candidates > n."
     )
     return_tokens: bool = Field(False, description="Return each caption's token ids too.")
+    stream: Stream = False
 
 
 class Text2TextBody(TextSamplingFields, CandidateFields):
@@ -111,6 +114,7 @@ class Text2TextBody(TextSamplingFields, CandidateFields):
     prompt: Text
     max_tokens: MaxTokens = None
     seed: Seed = None
+    stream: Stream = False
 
 
 class CodesBody(Schema):

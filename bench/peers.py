@@ -7,7 +7,7 @@ import contextlib
 import io
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Peers:
 
 
 @contextlib.contextmanager
-def peers(config: ModelConfig, vqgan: VqganConfig, dtype: torch.dtype, num_slots: int) -> Iterator[Peers]:
+def peers(config: ModelConfig, vqgan: VqganConfig, dtype: torch.dtype, num_slots: int) -> Generator[Peers]:
     """Random weights of this shape in both, the reference in float32, ours in `dtype`."""
     with tempfile.TemporaryDirectory() as place:
         yield from _peers(config, vqgan, dtype, num_slots, Path(place))
@@ -71,7 +71,7 @@ def peers(config: ModelConfig, vqgan: VqganConfig, dtype: torch.dtype, num_slots
 
 def _peers(
     config: ModelConfig, vqgan: VqganConfig, dtype: torch.dtype, num_slots: int, place: Path
-) -> Iterator[Peers]:
+) -> Generator[Peers]:
     network = reference.transformer(config, package=reference.rudolph_v2(), seed=1)
     ours = Transformer(config).eval()
     ours.load_state_dict(reference.weights(network), strict=True)

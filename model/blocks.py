@@ -22,8 +22,8 @@ class Attention(nn.Module):
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
-        self.query_key_value: nn.Module = nn.Linear(hidden_size, 3 * hidden_size)
-        self.dense: nn.Module = nn.Linear(hidden_size, hidden_size)
+        self.query_key_value = nn.Linear(hidden_size, 3 * hidden_size)
+        self.dense = nn.Linear(hidden_size, hidden_size)
 
 
 class FeedForward(nn.Module):
@@ -31,9 +31,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
-        self.dense_h_to_4h: nn.Module = nn.Linear(hidden_size, 4 * hidden_size)
-        self.gelu: nn.Module = nn.GELU(approximate="tanh")
-        self.dense_4h_to_h: nn.Module = nn.Linear(4 * hidden_size, hidden_size)
+        self.dense_h_to_4h = nn.Linear(hidden_size, 4 * hidden_size)
+        self.gelu = nn.GELU(approximate="tanh")
+        self.dense_4h_to_h = nn.Linear(4 * hidden_size, hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dense_4h_to_h(self.gelu(self.dense_h_to_4h(x)))

@@ -195,11 +195,11 @@ class Transformer(nn.Module):
         for layer in self.transformer.layers:
             block = cast(Block, layer)
             attention, mlp = block.attention, block.mlp
-            attention.query_key_value = packed(attention.query_key_value)
-            attention.dense = packed(attention.dense)
-            mlp.dense_h_to_4h = packed(mlp.dense_h_to_4h, gelu=True)
-            mlp.gelu = nn.Identity()
-            mlp.dense_4h_to_h = packed(mlp.dense_4h_to_h)
+            attention.add_module("query_key_value", packed(attention.query_key_value))
+            attention.add_module("dense", packed(attention.dense))
+            mlp.add_module("dense_h_to_4h", packed(mlp.dense_h_to_4h, gelu=True))
+            mlp.add_module("gelu", nn.Identity())
+            mlp.add_module("dense_4h_to_h", packed(mlp.dense_4h_to_h))
         text = self.config.text_vocab_size
         self._packed_heads = (
             PackedLinear(linear.weight[:text], linear.bias[:text]),

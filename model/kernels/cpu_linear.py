@@ -41,7 +41,6 @@ class PackedLinear(nn.Module):
         return product.view(*x.shape[:-1], self._out_features)
 
 
-def packed(linear: nn.Module, *, gelu: bool = False) -> PackedLinear:
+def packed(linear: nn.Linear, *, gelu: bool = False) -> PackedLinear:
     """The packed form of a plain linear layer."""
-    assert isinstance(linear, nn.Linear)
     return PackedLinear(linear.weight, linear.bias, gelu=gelu)

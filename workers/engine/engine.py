@@ -67,6 +67,7 @@ class Engine:
             rudolph.config, settings.num_slots, settings.step_tokens(rudolph.device.type)
         )
         self._transformer = rudolph.transformer
+        self._transformer.pack()
         self._runner = Runner(rudolph.transformer, settings.num_slots + SPARE_LEFT_SLOTS, settings.num_slots)
         self._pictures = PictureDesk(rudolph, settings.picture_threads)
         # On CUDA the next step is launched before the last one is read, so that the device never waits.

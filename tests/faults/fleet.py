@@ -1,0 +1,106 @@
+"""Worker processes that die, freeze and are replaced."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from jobs.consumer import JobConsumer
+from jobs.errors import QueueError
+from tests.faults.worker_program import WorkerPlan
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Member:
+    worker_id: str
+    process: subprocess.Popen[bytes]
+
+
+class Fleet:
+    """Keeps `size` workers running. `reports_crashes`: as a supervisor that tells the queue of each death."""
+
+    def __init__(
+        self,
+        url: str,
+        queue: str,
+        directory: Path,
+        *,
+        size: int,
+        reports_crashes: bool = False,
+        clock_offsets_s: tuple[float, ...] = (),
+        **plan: float,
+    ) -> None:
+        self.url, self.queue, self.directory = url, queue, directory
+        self.size = size
+        self.plan = plan
+        self.clock_offsets_s = clock_offsets_s
+        self.reports_crashes = reports_crashes
+        self.members: list[Member] = []
+        self.num_started = 0
+        self._reporter = JobConsumer(url, queue=queue, worker_id=f"supervisor-{uuid.uuid4().hex}")
+
+    def tend(self) -> None:
+        """Replace the dead; call it often."""
+        for member in list(self.members):
+            code = member.process.poll()
+            if code is None:
+                continue
+            if code != 0 and self.reports_crashes:
+                try:
+                    self._reporter.report_worker_crash(member.worker_id, message=f"exit code {code}")
+                except QueueError:
+                    continue  # told at the next visit
+            self.members.remove(member)
+        while len(self.members) < self.size:
+            self.members.append(self._start())
+
+    def restart_one_gently(self, index: int) -> None:
+        """As a rolling update: the new one is there before the old one is told to go."""
+        old = self.members.pop(index % len(self.members))
+        self.members.append(self._start())
+        old.process.terminate()
+        old.process.wait(timeout=20)
+
+    def stop(self) -> None:
+        for member in self.members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member.process.pid, signal.SIGCONT)
+            member.process.kill()
+            member.process.wait()
+        self.members.clear()
+        self._reporter.close()
+
+    def journal(self) -> list[tuple[str, int, str]]:
+        """Every commit that a worker lived to write down: job id, attempt, answer."""
+        lines: list[tuple[str, int, str]] = []
+        for file in self.directory.glob("*.journal"):
+            for line in file.read_text(encoding="ascii").splitlines():
+                job_id, attempt, answer = line.split()
+                lines.append((job_id, int(attempt), answer))
+        return lines
+
+    def _start(self) -> Member:
+        worker_id = f"worker-{uuid.uuid4().hex[:12]}"
+        offsets = self.clock_offsets_s
+        plan = WorkerPlan(
+            url=self.url,
+            queue=self.queue,
+            worker_id=worker_id,
+            journal=str(self.directory / f"{worker_id}.journal"),
+            clock_offset_s=offsets[self.num_started % len(offsets)] if offsets else 0.0,
+            **self.plan,  # type: ignore[arg-type]
+        )
+        self.num_started += 1
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.worker_program", msgspec.json.encode(plan).decode()],
+            cwd=ROOT,
+        )
+        return Member(worker_id, process)

@@ -1,0 +1,98 @@
+"""A TCP proxy that does to replies what bad networks do: swallows them, holds them up, cuts the line."""
+
+import asyncio
+import random
+import threading
+from dataclasses import dataclass
+
+from tests.jobs.servers import free_port
+
+
+@dataclass
+class Weather:
+    """Chances for each reply. May be changed at any time."""
+
+    swallow: float = 0.0
+    delay: float = 0.0
+    delay_s: float = 0.0
+    reset: float = 0.0
+
+
+class Proxy:
+    """Stands before one server, in a thread of its own."""
+
+    def __init__(self, target_port: int, weather: Weather, *, seed: int = 0) -> None:
+        self.port = free_port()
+        self.weather = weather
+        self.swallowed = self.delayed = self.cut = 0
+        self._target_port = target_port
+        self._random = random.Random(seed)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._ready = threading.Event()
+        self._stop = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def __enter__(self) -> "Proxy":
+        self._thread.start()
+        self._ready.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            upstream, to_server = await asyncio.open_connection("127.0.0.1", self._target_port)
+        except OSError:
+            writer.close()
+            return
+        pumps = [
+            asyncio.create_task(self._pump(reader, to_server, spoil=False)),
+            asyncio.create_task(self._pump(upstream, writer, spoil=True)),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            for side in (writer, to_server):
+                side.transport.abort()
+            await asyncio.gather(*pumps, return_exceptions=True)
+
+    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, spoil: bool) -> None:
+        swallowing = False
+        while data := await source.read(1 << 16):
+            if spoil and not swallowing:
+                weather = self.weather
+                if self._random.random() < weather.reset:
+                    self.cut += 1
+                    return
+                if self._random.random() < weather.delay:
+                    self.delayed += 1
+                    await asyncio.sleep(weather.delay_s)
+                if self._random.random() < weather.swallow:
+                    self.swallowed += 1
+                    swallowing = True  # from here on the line is silent, as after a lost route
+            if not swallowing:
+                target.write(data)
+                await target.drain()

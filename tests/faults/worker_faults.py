@@ -1,0 +1,185 @@
+"""Faults of workers: killed, frozen, poisoned, hung, replaced, and with clocks that are wrong."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+
+from jobs import keys
+from jobs.types import JobState
+from tests.faults.arena import Arena, OnProgress, Report, Scale, arena, durable_server, prompts
+
+
+async def killed_workers(scale: Scale, progress: OnProgress) -> Report:
+    """A worker gets SIGKILL again and again under load, and nobody reports it: only its leases run out."""
+    report = Report()
+    with durable_server() as server:
+        async with arena(server.url, progress) as ring:
+            fleet = ring.man(scale, steps=15)
+            requeue_times_s: list[float] = []
+            kills = 0
+
+            async def kill() -> None:
+                nonlocal kills
+                victim = random.choice(fleet.members)
+                held = await _held(ring, victim.worker_id)
+                if held:
+                    kills += 1
+                    victim.process.kill()
+                    requeue_times_s.append(await _time_until_taken_back(ring, held))
+
+            killing = await ring.keep_doing(kill, every_s=0.3)
+            await ring.submit_all(prompts(scale.jobs))
+            report.mark("all jobs end", await ring.until_done(scale.jobs, 60 + scale.jobs / 10))
+            killing.cancel()
+            await ring.check(report, lease_s=scale.lease_s)
+            report.figures["workers killed"] = kills
+            report.mark("a worker was killed", kills > 0)
+            report.at_most("slowest return to the queue, s", max(requeue_times_s), scale.lease_s + 2)
+    return report
+
+
+async def frozen_workers(scale: Scale, progress: OnProgress) -> Report:
+    """A worker gets SIGSTOP for three leases, then SIGCONT: it goes on as if nothing had happened."""
+    report = Report()
+    with durable_server() as server:
+        async with arena(server.url, progress) as ring:
+            fleet = ring.man(scale, steps=15, watchdog_s=3600)
+            submitting = asyncio.create_task(_steady_load(ring, scale.jobs))
+            for number in range(scale.faults):
+                progress("workers frozen", number, scale.faults)
+                victim = fleet.members[number % len(fleet.members)]
+                while not await _held(ring, victim.worker_id):
+                    if submitting.done() and (await ring.client.stats()).waiting == 0:
+                        break
+                    await asyncio.sleep(0.02)
+                os.kill(victim.process.pid, signal.SIGSTOP)
+                await asyncio.sleep(3 * scale.lease_s)
+                os.kill(victim.process.pid, signal.SIGCONT)
+                await asyncio.sleep(0.2)
+            submitting.cancel()
+            await asyncio.gather(submitting, return_exceptions=True)
+            report.mark("all jobs end", await ring.until_done(len(ring.acknowledged), 60))
+            await ring.check(report, lease_s=scale.lease_s)
+            report.figures["workers frozen"] = scale.faults
+    return report
+
+
+async def poison_jobs(scale: Scale, progress: OnProgress) -> Report:
+    """One job in a hundred ends the process that runs it, and a supervisor reports each death."""
+    report = Report()
+    poison = {index for index in range(scale.jobs) if index % 100 == 50}
+    with durable_server() as server:
+        async with arena(server.url, progress) as ring:
+            ring.man(scale, reports_crashes=True, steps=3)
+            await ring.submit_all(
+                f"{'poison' if index in poison else 'запрос'} {index}" for index in range(scale.jobs)
+            )
+            report.mark("all jobs end", await ring.until_done(scale.jobs, 90 + scale.jobs / 5))
+            letters = await ring.client.dead(limit=1000)
+            dead = {ring.acknowledged[letter.id].request.prompt for letter in letters}  # type: ignore[union-attr]
+            report.exactly(
+                "poison jobs given up", sum(name.startswith("poison") for name in dead), len(poison)
+            )
+            report.exactly("other jobs given up", sum(not name.startswith("poison") for name in dead), 0)
+            report.mark("each has its reason", all("exit code" in letter.message for letter in letters))
+            await ring.check(report, expected_failures=len(poison), lease_s=scale.lease_s)
+    return report
+
+
+async def hung_steps(scale: Scale, progress: OnProgress) -> Report:
+    """A job makes its worker's step hang for ever: the watchdog ends the process, the lease runs out."""
+    report = Report()
+    watchdog_s = 1.0
+    with durable_server() as server:
+        async with arena(server.url, progress) as ring:
+            ring.man(scale, watchdog_s=watchdog_s)
+            await ring.submit_all(prompts(scale.jobs))
+            await ring.until_done(scale.jobs, 60)
+            slowest_s = 0.0
+            for number in range(scale.faults):
+                progress("workers hung", number, scale.faults)
+                job_id = await ring.submit(f"hang {number}", number)
+                await _until_state(ring, job_id, JobState.RUNNING)
+                hung_at = time.monotonic()
+                await _until_attempt(ring, job_id, 2)
+                slowest_s = max(slowest_s, time.monotonic() - hung_at)
+            report.mark("all jobs end", await ring.until_done(scale.jobs + scale.faults, 60))
+            # A worker looks after its leases every fifth of one; the reaper comes each second.
+            report.at_most("slowest reclaim, s", slowest_s, watchdog_s + 1.4 * scale.lease_s + 2)
+            await ring.check(report, lease_s=scale.lease_s)
+    return report
+
+
+async def rolling_restart(scale: Scale, progress: OnProgress) -> Report:
+    """Workers are replaced one after the other under load, as an update does it."""
+    report = Report()
+    with durable_server() as server:
+        async with arena(server.url, progress) as ring:
+            fleet = ring.man(scale, steps=10, drain_s=0.1)
+            submitting = asyncio.create_task(_steady_load(ring, scale.jobs))
+            while not ring.acknowledged:
+                await asyncio.sleep(0.05)
+            for number in range(scale.faults):
+                progress("workers replaced", number, scale.faults)
+                await asyncio.sleep(0.5)
+                await asyncio.to_thread(fleet.restart_one_gently, 0)
+            submitting.cancel()
+            await asyncio.gather(submitting, return_exceptions=True)
+            report.mark("all jobs end", await ring.until_done(len(ring.acknowledged), 60))
+            await ring.check(report, lease_s=scale.lease_s)
+            report.figures["workers replaced"] = scale.faults
+    return report
+
+
+async def wrong_clocks(scale: Scale, progress: OnProgress) -> Report:
+    """Clocks of workers are a minute ahead and a minute behind: nobody may notice."""
+    report = Report()
+    with durable_server() as server:
+        async with arena(server.url, progress) as ring:
+            ring.man(scale, clock_offsets_s=(-60.0, 0.0, 60.0))
+            await ring.submit_all(prompts(scale.jobs), deadline_s=30.0 + scale.jobs / 10)
+            report.mark("all jobs end", await ring.until_done(scale.jobs, 60 + scale.jobs / 10))
+            await ring.check(report, lease_s=scale.lease_s)
+            attempts = [(await ring.client.status(job_id)).attempt for job_id in ring.acknowledged]
+            report.exactly("jobs run more than once", sum(attempt > 1 for attempt in attempts), 0)
+    return report
+
+
+async def _steady_load(ring: Arena, per_wave: int) -> None:
+    """New jobs as long as the test goes on, without ever piling up."""
+    seed = 0
+    while True:
+        if (await ring.client.stats()).waiting < per_wave:
+            await asyncio.gather(*(ring.submit(f"запрос {seed + index}", seed) for index in range(8)))
+            seed += 8
+        else:
+            await asyncio.sleep(0.05)
+
+
+async def _held(ring: Arena, worker_id: str) -> dict[str, int]:
+    flat = await ring.client._link.command("HGETALL", f"{keys.prefix(ring.queue)}held:{worker_id}")
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return {job_id.decode(): int(attempt) for job_id, attempt in pairs}
+
+
+async def _time_until_taken_back(ring: Arena, held: dict[str, int]) -> float:
+    started = time.monotonic()
+    while held:
+        await asyncio.sleep(0.05)
+        for job_id, attempt in list(held.items()):
+            status = await ring.client.status(job_id)
+            if status.state is not JobState.RUNNING or status.attempt != attempt:
+                del held[job_id]
+    return time.monotonic() - started
+
+
+async def _until_state(ring: Arena, job_id: str, state: JobState) -> None:
+    while (await ring.client.status(job_id)).state is not state:
+        await asyncio.sleep(0.02)
+
+
+async def _until_attempt(ring: Arena, job_id: str, attempt: int) -> None:
+    while (await ring.client.status(job_id)).attempt < attempt:
+        await asyncio.sleep(0.02)

@@ -32,6 +32,8 @@ class Scale:
     faults: int
     lease_s: float = 1.0
     workers: int = 3
+    slack: float = 1.0
+    """Factor on marks that measure this machine more than the queue, for test runs on busy ones."""
 
 
 @dataclass
@@ -129,8 +131,16 @@ class Arena:
         self._tasks.append(task)
         return task
 
-    async def check(self, report: Report, *, expected_failures: int = 0, lease_s: float = 1.0) -> None:
-        """Every acknowledged job has its one, right, lasting result."""
+    async def check(
+        self,
+        report: Report,
+        *,
+        expected_failures: int = 0,
+        lease_s: float = 1.0,
+        commits_may_be_undone: bool = False,
+    ) -> None:
+        """Every acknowledged job has its one, right, lasting result. A failover may undo commits that no
+        replica had yet: their jobs are run again."""
         first = await self._results()
         wrong = lost = 0
         for job_id, job in self.acknowledged.items():
@@ -158,7 +168,11 @@ class Arena:
             journal = self.fleet.journal()
             report.figures["late commits refused"] = sum(answer == "fenced" for _, _, answer in journal)
             accepted = [job_id for job_id, _, answer in journal if answer == "accepted"]
-            report.exactly("jobs committed twice", len(accepted) - len(set(accepted)), 0)
+            twice = len(accepted) - len(set(accepted))
+            if commits_may_be_undone:
+                report.figures["commits undone by failover"] = twice
+            else:
+                report.exactly("jobs committed twice", twice, 0)
 
     async def close(self) -> None:
         self._stopping.set()

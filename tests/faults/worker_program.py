@@ -114,7 +114,7 @@ class Worker:
     def _commit(self, job_id: str, claimed: ClaimedJob) -> None:
         request = claimed.job.request
         assert isinstance(request, Text2TextRequest)
-        # The attempt makes the bytes of each run differ, so that a second commit could not pass for the first.
+        # The attempt makes the bytes of each run differ: a second commit could not pass for the first.
         text = GeneratedText(answer(request.prompt, request.seed), count=1, tokens=(claimed.attempt,))
         result = TextsResult((text,))
         reply = self._call(

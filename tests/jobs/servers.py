@@ -25,16 +25,27 @@ class RedisServer:
     """A server on 127.0.0.1 that can be killed, frozen and started again on the same data."""
 
     def __init__(
-        self, directory: Path | None = None, *, binary: Path | None = None, **options: str | int
+        self,
+        directory: Path | None = None,
+        *,
+        binary: Path | None = None,
+        configuration: Path | None = None,
+        sentinel: bool = False,
+        **options: str | int,
     ) -> None:
         self.directory = directory or Path(tempfile.mkdtemp(prefix="redis-"))
         self.binary = binary or find_server()
         self.port = int(options.pop("port", 0)) or free_port()
-        self.options: dict[str, str | int] = {
+        self.configuration = configuration
+        self.sentinel = sentinel
+        data_options = {
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
             "maxmemory-policy": "noeviction",
+        }
+        self.options: dict[str, str | int] = {
+            **({} if sentinel else data_options),
             **{name.replace("_", "-"): value for name, value in options.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,7 +70,12 @@ class RedisServer:
         }
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         self._process = subprocess.Popen(
-            [str(self.binary), *words],
+            [
+                str(self.binary),
+                *([str(self.configuration)] if self.configuration else []),
+                *words,
+                *(["--sentinel"] if self.sentinel else []),
+            ],
             stdout=subprocess.DEVNULL,
         )
         try:

@@ -1,0 +1,69 @@
+"""A process that submits one job and gets SIGKILL at a chosen step of it.
+
+python -m tests.faults.api_program <url> <queue> <key> <step>; prints `ack <id>` once the job is accepted.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Any
+
+from jobs import connection
+from jobs.client import JobClient
+from jobs.link import AsyncLink
+from tests.jobs.samples import make_job
+
+STEPS = ("before connecting", "before sending", "half sent", "after sending", "after the reply", "never")
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(step: str) -> None:
+    """Put the end where it belongs in the exchange with the server."""
+
+    async def exchange(self: AsyncLink, command: tuple[Any, ...], *_: object) -> tuple[Any, int]:
+        if step == "before connecting":
+            die()
+        async with connection.borrow(self._client, self._key) as wire:
+            if step == "before sending":
+                die()
+            packed = b"".join(wire.pack_command(*command))
+            if step == "half sent":
+                wire._writer.write(packed[: len(packed) // 2])
+                await wire._writer.drain()
+                die()
+            wire._writer.write(packed)
+            await wire._writer.drain()
+            if step == "after sending":
+                die()
+            reply = await wire.read_response()
+            if step == "after the reply":
+                die()
+            return reply, 0
+
+    AsyncLink._exchange = exchange  # type: ignore[method-assign, assignment]
+
+
+async def main(url: str, queue: str, key: str, step: str) -> None:
+    client = await JobClient.connect(url, queue=queue)
+    await client._link.run("stats", patience_s=1.0)
+    if step != "never":
+        # The script must be known, or the first exchange would only learn that it is not.
+        await client._link.command("SCRIPT", "LOAD", _submit_text())
+        arm(step)
+    submission = await client.submit(make_job("запрос", idempotency_key=key))
+    print(f"ack {submission.id}", flush=True)
+    os._exit(0)
+
+
+def _submit_text() -> str:
+    from jobs.scripts import load_scripts
+
+    return load_scripts()["submit"].text
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

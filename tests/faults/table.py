@@ -1,0 +1,44 @@
+"""The fault table: every row with its short size, for `make test`, and its full one, for `make chaos`."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tests.faults import api_faults, server_faults, topology_faults, worker_faults
+from tests.faults.arena import OnProgress, Report, Scale
+
+
+@dataclass(frozen=True)
+class Row:
+    fault: Callable[[Scale, OnProgress], Awaitable[Report]]
+    short: Scale
+    full: Scale
+
+    @property
+    def name(self) -> str:
+        return self.fault.__name__.replace("_", " ")
+
+    @property
+    def description(self) -> str:
+        return (self.fault.__doc__ or "").strip()
+
+
+ROWS = (
+    Row(worker_faults.killed_workers, Scale(jobs=500, faults=0), Scale(jobs=10_000, faults=0)),
+    Row(
+        worker_faults.frozen_workers,
+        Scale(jobs=60, faults=10, lease_s=0.4),
+        Scale(jobs=60, faults=200, lease_s=0.8),
+    ),
+    Row(worker_faults.poison_jobs, Scale(jobs=200, faults=0), Scale(jobs=5_000, faults=0)),
+    Row(worker_faults.hung_steps, Scale(jobs=20, faults=1), Scale(jobs=200, faults=20)),
+    Row(worker_faults.rolling_restart, Scale(jobs=60, faults=4), Scale(jobs=60, faults=60)),
+    Row(worker_faults.wrong_clocks, Scale(jobs=150, faults=0), Scale(jobs=2_000, faults=0)),
+    Row(server_faults.killed_server, Scale(jobs=150, faults=3), Scale(jobs=5_000, faults=50)),
+    Row(server_faults.emptied_server, Scale(jobs=100, faults=1), Scale(jobs=1_000, faults=1)),
+    Row(server_faults.full_server, Scale(jobs=100, faults=1), Scale(jobs=2_000, faults=1)),
+    Row(server_faults.bad_network, Scale(jobs=150, faults=1), Scale(jobs=3_000, faults=1)),
+    Row(server_faults.flood, Scale(jobs=0, faults=5, slack=5.0), Scale(jobs=0, faults=60)),
+    Row(api_faults.killed_api, Scale(jobs=0, faults=1), Scale(jobs=0, faults=20)),
+    Row(topology_faults.failover, Scale(jobs=200, faults=1), Scale(jobs=3_000, faults=5)),
+    Row(topology_faults.over_a_cluster, Scale(jobs=100, faults=0), Scale(jobs=2_000, faults=0)),
+)

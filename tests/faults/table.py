@@ -27,7 +27,7 @@ ROWS = (
     Row(
         worker_faults.frozen_workers,
         Scale(jobs=60, faults=10, lease_s=0.4),
-        Scale(jobs=60, faults=200, lease_s=0.8),
+        Scale(jobs=60, faults=200, lease_s=0.5),
     ),
     Row(worker_faults.poison_jobs, Scale(jobs=200, faults=0), Scale(jobs=5_000, faults=0)),
     Row(worker_faults.hung_steps, Scale(jobs=20, faults=1), Scale(jobs=200, faults=20)),

@@ -3,11 +3,14 @@
 Knows field names and their meaning; opens no files.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from model.config import ModelConfig, VqganConfig
+
+_log = logging.getLogger(__name__)
 
 MODEL_TYPE = "rudolph"
 TASKS = frozenset({"answer"})
@@ -63,24 +66,33 @@ _IGNORED_FIELDS = frozenset(
         "gradient_checkpointing",
     }
 )
+_KNOWN_FIELDS = (
+    frozenset(
+        {
+            "model_type",
+            "vocab_size",
+            "cogview_sandwich_layernorm",
+            "mlp_activation",
+            "vae",
+            "name",
+            "tasks",
+            *_MODEL_FIELDS,
+            *_SPECIAL_TOKEN_FIELDS,
+        }
+    )
+    | _IGNORED_FIELDS
+)
+_KNOWN_VQGAN_FIELDS = frozenset({"dwt", "num_groups", *_VQGAN_FIELDS, *_VQGAN_LISTS})
 
 
 def parse_config(document: Any) -> CheckpointConfig:
     """Read a decoded config.json.
 
-    Raises ConfigError naming the field that is missing, unknown, of the wrong type or impossible.
+    Raises ConfigError naming the field that is missing, of the wrong type or impossible. Unknown
+    fields are logged and ignored.
     """
     source = _mapping(document, "config.json")
-    known = {
-        "model_type",
-        "vocab_size",
-        "cogview_sandwich_layernorm",
-        "mlp_activation",
-        "vae",
-        "name",
-        "tasks",
-    }
-    _refuse_unknown(source, known | _MODEL_FIELDS.keys() | set(_SPECIAL_TOKEN_FIELDS) | _IGNORED_FIELDS, "")
+    _report_unknown(source, _KNOWN_FIELDS, "")
     _expect(source, "model_type", {MODEL_TYPE})
     _expect(source, "cogview_sandwich_layernorm", {True})
     _expect(source, "mlp_activation", {"gelu", "gelu_jit"})
@@ -120,14 +132,14 @@ def dump_config(config: CheckpointConfig) -> dict[str, Any]:
 
 def _parse_vqgan(value: Any) -> VqganConfig:
     source = _mapping(value, "vae")
-    _refuse_unknown(source, _VQGAN_FIELDS.keys() | _VQGAN_LISTS.keys() | {"dwt", "num_groups"}, "vae.")
+    _report_unknown(source, _KNOWN_VQGAN_FIELDS, "vae.")
     sizes: dict[str, Any] = {ours: _whole(source, name, "vae.") for name, ours in _VQGAN_FIELDS.items()}
     for official, ours in _VQGAN_LISTS.items():
         items = _required(source, official, "vae.")
         if not isinstance(items, list) or not all(_is_whole(item, 1) for item in items):
             raise ConfigError(f"vae.{official} must be a list of positive whole numbers")
         sizes[ours] = tuple(items)
-    dwt = _required(source, "dwt", "vae.")
+    dwt = source.get("dwt", False)
     if not isinstance(dwt, bool):
         raise ConfigError("vae.dwt must be true or false")
     if "num_groups" in source:
@@ -164,9 +176,13 @@ def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
-def _refuse_unknown(source: Mapping[str, Any], known: set[str], prefix: str) -> None:
+def _report_unknown(source: Mapping[str, Any], known: frozenset[str], prefix: str) -> None:
+    """Hubs and training scripts add fields of their own; the strict reading of the tensors finds a typo."""
     if unknown := sorted(source.keys() - known):
-        raise ConfigError(f"unknown field {', '.join(prefix + name for name in unknown)}")
+        names = ", ".join(prefix + name for name in unknown)
+        _log.warning(
+            "config.json: ignored the unknown %s %s", "field" if len(unknown) == 1 else "fields", names
+        )
 
 
 def _expect(source: Mapping[str, Any], name: str, allowed: set[Any]) -> None:

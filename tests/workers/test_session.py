@@ -321,6 +321,14 @@ REFUSED: dict[str, tuple[Request, str, str | None]] = {
     "blank class": (ClassifyRequest(b"", ("кот", "")), "invalid_text", "classes[1]"),
     "surrogate": (Text2TextRequest("\ud800", 1), "invalid_text", "prompt"),
     "surrogate template": (Image2TextRequest(b"", 1, template="\ud800"), "invalid_text", "template"),
+    "no pictures": (RankImagesRequest("кот", ()), "invalid_images", "images"),
+    "no texts": (RankTextsRequest(b"", ()), "invalid_texts", "texts"),
+    "no classes": (ClassifyRequest(b"", ()), "invalid_classes", "classes"),
+    "no temperature": (
+        Text2ImageRequest("кот", 1, sampling=Sampling(0.0, 1, 1.0)),
+        "invalid_sampling",
+        "temperature",
+    ),
     "no placeholder": (ClassifyRequest(b"", ("кот", "мяч"), "это"), "invalid_template", "template"),
     "no picture left": (
         Text2ImageRequest("кот", 1, image_prompt=ImagePrompt(b"", Borders(up=2, down=2))),

@@ -1,7 +1,7 @@
 """Picture files to codes and back, beside the engine's own thread.
 
-Knows the image tokenizer and a few threads; no sequences. The network part runs in one thread, one work item
-after the other (on CUDA on a stream of its own), reading and writing of files in several.
+Knows the image tokenizer and a few threads; no sequences. The network part runs in one thread (on CUDA on a
+stream of its own), in which work items take turns batch by batch; files are read and written in several.
 """
 
 import time
@@ -52,23 +52,18 @@ class Partial:
     picture_format: PictureFormat
 
 
-class _Cancelled(Exception):
-    """Nobody waits for this work any more."""
-
-
 @dataclass(eq=False)
 class _Task:
+    """A work item that is done piece by piece."""
+
     owner: str
     work: EncodePictures | DecodePictures | Partial
-    network: Future[EngineEvent | None] = field(init=False)
+    network: Future[EngineEvent | None] = field(default_factory=Future[EngineEvent | None])
     """Ends with the network part; of a DecodePictures the files may still be written then."""
+    codes: list[Ids | PictureError] = field(default_factory=list[Ids | PictureError])
     files: list[Future[bytes]] = field(default_factory=list[Future[bytes]])
     cancelled: Event = field(default_factory=Event)
     seconds: float = 0.0
-
-    def check(self) -> None:
-        if self.cancelled.is_set():
-            raise _Cancelled
 
     @property
     def is_done(self) -> bool:
@@ -107,7 +102,7 @@ class PictureDesk:
 
     def submit(self, owner: str, work: EncodePictures | DecodePictures | Partial) -> None:
         task = _Task(owner, work)
-        task.network = self._network.submit(self._run, task)
+        self._network.submit(self._run, task)
         self._pending.append(task)
 
     def cancel(self, owner: str) -> None:
@@ -115,7 +110,6 @@ class PictureDesk:
         for task in self._pending:
             if task.owner == owner:
                 task.cancelled.set()
-                task.network.cancel()
         self._pending = [task for task in self._pending if task.owner != owner]
 
     def poll(self) -> tuple[list[EngineEvent], dict[str, float]]:
@@ -144,23 +138,43 @@ class PictureDesk:
 
     # In the network thread ------------------------------------------------------------------------------
 
-    def _run(self, task: _Task) -> EngineEvent | None:
+    def _run(self, task: _Task) -> None:
+        """One batch of the task; the rest goes behind what others wait for."""
+        if task.cancelled.is_set():
+            return
         start = time.perf_counter()
+        event: EngineEvent | None = None
         try:
             with torch.inference_mode(), self._on_stream():
-                return self._answer(task)
+                is_whole = self._do_batch(task)
+                event = self._event(task) if is_whole else None
         except Exception as error:  # a fault of one picture must not end the thread or the engine
-            return None if isinstance(task.work, Partial) else WorkFailed(task.owner, error)
-        finally:
-            task.seconds = time.perf_counter() - start
+            is_whole = True
+            event = None if isinstance(task.work, Partial) else WorkFailed(task.owner, error)
+        task.seconds += time.perf_counter() - start
+        if is_whole:
+            task.network.set_result(event)
+        elif not task.cancelled.is_set():
+            self._network.submit(self._run, task)
 
-    def _answer(self, task: _Task) -> EngineEvent | None:
+    def _do_batch(self, task: _Task) -> bool:
+        """Whether that was the last one."""
         work = task.work
         if isinstance(work, EncodePictures):
-            codes = tuple(self._encode(work.files, task))
-            return WorkDone(task.owner, EncodedPictures(codes, self._read_mask(work)))
+            task.codes += self._encode(work.files[len(task.codes) :][: self._batch])
+            return len(task.codes) == len(work.files)
         if isinstance(work, DecodePictures):
-            self._decode(work, task)
+            for picture in self._pixels(work.codes[len(task.files) :][: self._batch]):
+                task.files.append(self._files.submit(encode_picture, picture, work.picture_format))
+            return len(task.files) == len(work.codes)
+        return True
+
+    def _event(self, task: _Task) -> EngineEvent | None:
+        """What comes of the network part."""
+        work = task.work
+        if isinstance(work, EncodePictures):
+            return WorkDone(task.owner, EncodedPictures(tuple(task.codes), self._read_mask(work)))
+        if isinstance(work, DecodePictures):
             return None
         return PartialPicture(task.owner, work.candidate, work.index, self._decode_partial(work))
 
@@ -172,18 +186,14 @@ class PictureDesk:
             with torch.cuda.stream(self._stream):
                 yield
 
-    def _encode(self, files: Sequence[bytes], task: _Task) -> list[Ids | PictureError]:
-        answers: list[Ids | PictureError] = []
-        for first in range(0, len(files), self._batch):
-            task.check()
-            some = list(self._files.map(self._read, files[first : first + self._batch]))
-            pixels = [picture for picture in some if isinstance(picture, Tensor)]
-            codes: Iterator[list[int]] = iter(())
-            if pixels:
-                batch = torch.stack(pixels).to(self._rudolph.device)
-                codes = iter(self._rudolph.image_tokenizer.encode(batch).tolist())
-            answers += [p if isinstance(p, PictureError) else tuple(next(codes)) for p in some]
-        return answers
+    def _encode(self, files: Sequence[bytes]) -> list[Ids | PictureError]:
+        some = list(self._files.map(self._read, files))
+        pixels = [picture for picture in some if isinstance(picture, Tensor)]
+        codes: Iterator[list[int]] = iter(())
+        if pixels:
+            batch = torch.stack(pixels).to(self._rudolph.device)
+            codes = iter(self._rudolph.image_tokenizer.encode(batch).tolist())
+        return [p if isinstance(p, PictureError) else tuple(next(codes)) for p in some]
 
     def _read(self, data: bytes) -> Tensor | PictureError:
         try:
@@ -199,12 +209,6 @@ class PictureDesk:
             return tuple(redrawn_cells(work.mask, size, self._rudolph.config.image_width))
         except PictureError as error:
             return error
-
-    def _decode(self, work: DecodePictures, task: _Task) -> None:
-        for first in range(0, len(work.codes), self._batch):
-            task.check()
-            for picture in self._pixels(work.codes[first : first + self._batch]):
-                task.files.append(self._files.submit(encode_picture, picture, work.picture_format))
 
     def _pixels(self, codes: Sequence[Ids]) -> Tensor:
         """Bytes of pictures on the host, shape = (pictures, height, width, 3); codes may lack lower rows."""

@@ -151,8 +151,8 @@ class GenerateGroup:
 
     @property
     def needs_no_step(self) -> bool:
-        """Nothing is to be drawn: the prompt fills the region, or every cell is kept."""
-        return self.first >= self.end
+        """Nothing is to be drawn: the prompt fills the region, every cell is kept, or nobody asks."""
+        return self.first >= self.end or not self.work.seeds
 
     @property
     def prompt_ids(self) -> Ids:

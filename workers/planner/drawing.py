@@ -46,7 +46,7 @@ def draw(request: Text2ImageRequest, rudolph: Rudolph) -> Generator[Work, WorkRe
     kept: Kept = ()
     if request.image_prompt is not None:
         kept = yield from _kept(request.image_prompt, rudolph)
-    candidates = max(request.n, request.candidates)
+    candidates = max(1, request.n, request.candidates)
     seeds = seeds_of(request.seed, candidates)
     work = _work(request, prompts, seeds, kept)
     drawn = yield from generate(work)

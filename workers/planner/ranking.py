@@ -28,7 +28,7 @@ from model.tasks import (
 from workers.engine.work import Score, ScoredSequence, Work, WorkResult
 from workers.planner.drawing import image_ranking
 from workers.planner.refusal import Refused
-from workers.planner.steps import check_text, encode_pictures, num_tokens, require_text, score
+from workers.planner.steps import check_text, encode_pictures, num_tokens, require_some, require_text, score
 from workers.planner.writing import text_ranking
 
 PLACEHOLDER = "{}"
@@ -38,6 +38,7 @@ def rank_images(request: RankImagesRequest, rudolph: Rudolph) -> Generator[Work,
     """Pictures by how well the text fits each, and each itself."""
     prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
     require_text(prompts, request.text, "text")
+    require_some(request.images, "images")
     pictures = yield from _all_codes(request.images, rudolph)
     work = image_ranking(prompts, request.text, pictures)
     scored = yield from score(work)
@@ -47,6 +48,7 @@ def rank_images(request: RankImagesRequest, rudolph: Rudolph) -> Generator[Work,
 def rank_texts(request: RankTextsRequest, rudolph: Rudolph) -> Generator[Work, WorkResult, RankingResult]:
     """Texts by how well the picture follows each, and each itself."""
     prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
+    require_some(request.texts, "texts")
     for index, text in enumerate(request.texts):
         require_text(prompts, text, f"texts[{index}]")
     (codes,) = yield from encode_pictures([request.image], ["image"])
@@ -62,6 +64,7 @@ def classify(request: ClassifyRequest, rudolph: Rudolph) -> Generator[Work, Work
     if PLACEHOLDER not in template + request.left_template:
         raise Refused("invalid_template", "the template needs {} where the class stands", "template")
     check_text(prompts, request.left_template, "left_template")
+    require_some(request.classes, "classes")
     for index, name in enumerate(request.classes):
         require_text(prompts, name, f"classes[{index}]")
     (codes,) = yield from encode_pictures([request.image], ["image"])

@@ -3,6 +3,7 @@
 Knows work items and refusals; knows no task.
 """
 
+import math
 from collections.abc import Generator, Sequence
 
 from jobs.types import Sampling as JobSampling
@@ -94,12 +95,21 @@ def check_text(prompts: Prompts, text: str, param: str) -> None:
 
 
 def sampling_of(sampling: JobSampling) -> Sampling:
+    """Refuses what would leave no probabilities to draw from."""
+    if not (math.isfinite(sampling.temperature) and sampling.temperature > 0):
+        raise Refused("invalid_sampling", "the temperature must be above 0", "temperature")
     return Sampling(sampling.temperature, sampling.top_k, sampling.top_p)
 
 
 def seeds_of(seed: int, candidates: int) -> tuple[int, ...]:
     """Row seed of each candidate; each can be drawn again alone with its own."""
     return tuple((seed + candidate) % NUM_SEEDS for candidate in range(candidates))
+
+
+def require_some(items: Sequence[object], param: str) -> None:
+    """Refuse an empty list."""
+    if not items:
+        raise Refused(f"invalid_{param}", "the list is empty", param)
 
 
 def num_tokens(ids: Ids) -> int:

@@ -43,7 +43,7 @@ def caption(request: Image2TextRequest, rudolph: Rudolph) -> Generator[Work, Wor
     prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
     check_text(prompts, request.template, "template")
     (codes,) = yield from encode_pictures([request.image], ["image"])
-    candidates = max(request.n, request.candidates)
+    candidates = max(1, request.n, request.candidates)
     work = Generate(
         target=Segment.RIGHT_TEXT,
         left=prompts.image2text_left(),
@@ -100,7 +100,7 @@ def continue_text(request: Text2TextRequest, rudolph: Rudolph) -> Generator[Work
     """text2text: write the candidates, merge equal ones, lowest ppl_text of the text read anew first."""
     prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
     check_text(prompts, request.prompt, "prompt")
-    candidates = max(request.n, request.candidates)
+    candidates = max(1, request.n, request.candidates)
     work = Generate(
         target=Segment.LEFT_TEXT,
         left=prompts.text2text_left(request.prompt),

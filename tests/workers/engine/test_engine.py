@@ -428,7 +428,7 @@ def expected(rudolph: Rudolph) -> dict[str, WorkResult]:
     return {owner: alone(rudolph, work) for owner, work in all_works(rudolph).items()}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_random_schedules_change_no_result_and_give_every_slot_back(
     rudolph: Rudolph, expected: dict[str, WorkResult], data: st.DataObject

@@ -19,15 +19,21 @@ from model.masks import LayerKind
 
 _FLASH: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
+MANY_QUERIES = 16
+"""From here on the half-precision kernel is as fast as converting keys; one query takes ten times as long."""
+
 Part = tuple[Tensor, Tensor]
-"""Context over some keys and log of the sum of their weights; (…, heads, head_size) and (…, heads)."""
+"""Context over some keys, (…, heads, head_size), and the log of the sum of their weights, (…, heads)."""
 
 
 def _attend(query: Tensor, key_value: Tensor, mask: Tensor | None = None) -> Part:
     """query: shape = (batch, queries, heads, head_size); key_value: (batch, keys, 2, heads, head_size).
 
-    mask: added to the scores, in the query's dtype, broadcastable to (batch, heads, queries, keys).
+    mask: added to the scores, broadcastable to (batch, heads, queries, keys), in the dtype that is computed
+    in: float32 for few queries, the query's for many.
     """
+    if query.shape[1] < MANY_QUERIES:
+        query, key_value = query.float(), key_value.float()
     keys, values = key_value.unbind(2)
     context, log_sum = _FLASH(
         query.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask
@@ -35,10 +41,16 @@ def _attend(query: Tensor, key_value: Tensor, mask: Tensor | None = None) -> Par
     return context.transpose(1, 2), log_sum.transpose(1, 2)
 
 
+def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A boolean mask as numbers to add to scores."""
+    return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, float("-inf"))
+
+
 def _join(one: Part, other: Part) -> Part:
     """The softmax over the keys of both parts."""
-    share = torch.sigmoid(one[1] - other[1])[..., None].to(one[0].dtype)
-    return torch.lerp(other[0], one[0], share), torch.logaddexp(one[1], other[1])
+    share = torch.sigmoid(one[1] - other[1])[..., None]
+    joined = torch.lerp(other[0].float(), one[0].float(), share)
+    return joined, torch.logaddexp(one[1], other[1])
 
 
 @dataclass(frozen=True)
@@ -84,11 +96,11 @@ def attend_suffix(fused: Tensor, mask: Tensor, pools: Sequence[tuple[Tensor, Seq
     queries.
     """
     query = fused[:, :, 0]
-    added = torch.zeros(mask.shape, dtype=query.dtype).masked_fill_(~mask, float("-inf"))
-    part = _attend(query, fused[:, :, 1:], added)
+    few = query.shape[1] < MANY_QUERIES
+    part = _attend(query, fused[:, :, 1:], _added(mask, torch.float32 if few else query.dtype))
     for pool, runs, length in pools:
         part = _join(_attend_runs(query, pool, runs, length), part)
-    return part[0].contiguous()
+    return part[0].to(fused.dtype).contiguous()
 
 
 @dataclass(frozen=True)
@@ -140,8 +152,7 @@ class CpuStep:
                 counted = valid[body_places[:num_image]]
                 width = int(counted.sum(dim=1).max())
                 cells[kind] = table[body_places[:num_image], :width] + first
-                mask = torch.zeros(num_image, 1, 1, width, dtype=cache.dtype)
-                masks[kind] = mask.masked_fill_(~counted[:, None, None, :width], float("-inf"))
+                masks[kind] = _added(counted[:, None, None, :width], torch.float32)
         right = slice(num_left + num_image, None)
         return cls(
             left_writes=left_slots[:num_left] * left_length + positions[:num_left],
@@ -179,7 +190,7 @@ class CpuStep:
             own = self._attend_body(query[num_left:], body, flat, kind)
             contexts.append(_join(self._attend_left(query[num_left:], left), own)[0])
         context = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
-        return context.reshape(fused.shape[0], -1)
+        return context.reshape(fused.shape[0], -1).to(fused.dtype)
 
     def _attend_left(self, query: Tensor, left: Tensor) -> Part:
         """Body rows over their left texts."""

@@ -210,6 +210,13 @@ class Transformer(nn.Module):
             if isinstance(module, nn.LayerNorm):
                 module.float()
 
+    @property
+    def hidden_dtype(self) -> torch.dtype:
+        """Number format of the hidden states that `prefill`, `decode` and `encode` return."""
+        if self._packed_heads is not None:
+            return torch.float32
+        return self.text_embeddings.weight.dtype
+
     # Parts ----------------------------------------------------------------------------------------------
 
     def _buffer(self, kind: LayerKind, name: str) -> Tensor:

@@ -46,7 +46,7 @@ class Runner:
         self._given = torch.zeros(num_slots, config.total_length, dtype=torch.bool, device=self._device)
 
         def hidden(slots: int) -> Tensor:
-            return torch.zeros(slots, config.hidden_size, dtype=weight.dtype, device=self._device)
+            return torch.zeros(slots, config.hidden_size, dtype=transformer.hidden_dtype, device=self._device)
 
         self._left_hidden = hidden(num_left_slots)
         self._body_hidden = hidden(num_slots)

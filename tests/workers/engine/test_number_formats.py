@@ -1,0 +1,63 @@
+"""Every task in the number format that a CPU with bfloat16 chooses by itself."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.types import (
+    Borders,
+    ClassifyRequest,
+    ClassifyResult,
+    Image2TextRequest,
+    ImagePrompt,
+    Job,
+    JobFailure,
+    RankImagesRequest,
+    RankTextsRequest,
+    Request,
+    Result,
+    Task,
+    Text2ImageRequest,
+    Text2TextRequest,
+)
+from model.checkpoint import load_rudolph
+from workers.session import Finished, Session
+
+
+def run(session: Session, request: Request) -> Result:
+    session.submit(Job("job", Task.TEXT2IMAGE, request))
+    while session.has_work:
+        for event in session.step().events:
+            if isinstance(event, Finished):
+                assert not isinstance(event.outcome, JobFailure), event.outcome
+                return event.outcome
+    raise AssertionError("the job never finished")
+
+
+@pytest.mark.parametrize("generation", ["tiny_v1", "tiny_v2"])
+def test_every_task_runs_in_bfloat16(request: pytest.FixtureRequest, generation: str) -> None:
+    folder: Path = request.getfixturevalue(generation)
+    picture = (folder / "picture0.png").read_bytes()
+    session = Session(load_rudolph(folder, device="cpu", dtype="bfloat16"))
+    for task in (
+        Text2ImageRequest("красный круг", seed=1, candidates=3, guidance=0.3),
+        Text2ImageRequest("красный круг", seed=1, image_prompt=ImagePrompt(picture, Borders(up=1, left=1))),
+        Image2TextRequest(picture, seed=1, candidates=3, rerank=True),
+        Text2TextRequest("старый кот", seed=1),
+        RankImagesRequest("кот", (picture, picture)),
+        RankTextsRequest(picture, ("кот", "мяч")),
+    ):
+        run(session, task)
+    session.close()
+
+
+def test_bfloat16_scores_are_near_those_of_float32(tiny_v2: Path) -> None:
+    picture = (tiny_v2 / "picture0.png").read_bytes()
+    ppl: list[list[float]] = []
+    for dtype in ("float32", "bfloat16"):
+        session = Session(load_rudolph(tiny_v2, device="cpu", dtype=dtype))
+        result = run(session, ClassifyRequest(picture, ("круг", "кот", "домик"), "на картинке {}"))
+        assert isinstance(result, ClassifyResult)
+        ppl.append([score.ppl_text for score in result.scores])
+        session.close()
+    assert ppl[1] == pytest.approx(ppl[0], rel=0.1)

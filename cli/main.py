@@ -6,7 +6,7 @@ import sys
 import typer
 from typer.exceptions import Abort, TyperException
 
-from cli import caption, classify, doctor, download, generate, serve, train, worker
+from cli import caption, classify, doctor, download, generate, jobs, serve, train, worker
 from cli.console import CliError, errors
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("caption")(caption.caption)
 app.command("classify")(classify.classify)
 app.command("doctor")(doctor.doctor)
 app.command("download")(download.download)
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(train.app, name="train")
 
 

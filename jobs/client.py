@@ -78,14 +78,18 @@ class JobClient(Operators):
         *,
         queue: str = "rudolph",
         limits: QueueLimits = QueueLimits(),
+        initialise: bool = True,
         accept_data_loss: bool = False,
     ) -> Self:
         """Reach the queue, and initialise it if its server is empty and nobody has ever seen data there.
 
+        With `initialise` off an empty server is left as it is, and QueueUnavailable raised.
         `accept_data_loss` is an operator's word that whatever was there before may be forgotten.
         """
         client = cls(url, queue, limits)
         try:
+            if not initialise and await client._link.command("GET", keys.epoch(queue)) is None:
+                raise QueueUnavailable(f"this Redis knows no queue named {queue!r}")
             await client._link.initialise(
                 uuid.uuid4().hex, accept_loss=accept_data_loss, patience_s=_PATIENCE_S
             )

@@ -180,6 +180,19 @@ class EmbeddedRedis:
             client.close()
 
 
+def running_url(directory: str | Path) -> str | None:
+    """URL of the server that some process runs on `directory` now, if there is one."""
+    socket = _socket_path(Path(directory).expanduser().resolve(), make=False)
+    client = redis.Redis(unix_socket_path=str(socket), socket_timeout=2.0, retry=Retry(NoBackoff(), 0))
+    try:
+        client.ping()
+    except (RedisError, OSError):
+        return None
+    finally:
+        client.close()
+    return f"unix://{socket}?db=0"
+
+
 def _lock(directory: Path) -> IO[str]:
     file = open(directory / "lock", "a+", encoding="ascii")  # noqa: SIM115 - held while the server runs
     give_up_at = time.monotonic() + _LOCK_TIMEOUT_S
@@ -215,7 +228,7 @@ def _refuse_if_emptied(directory: Path) -> None:
         )
 
 
-def _socket_path(directory: Path) -> Path:
+def _socket_path(directory: Path, *, make: bool = True) -> Path:
     """In the directory if the path is short enough for the kernel, else in a private runtime directory."""
     path = directory / "redis.sock"
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
@@ -227,6 +240,8 @@ def _socket_path(directory: Path) -> Path:
         runtime = Path(base, name)
         path = runtime / "redis.sock"
         if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
+            if not make:
+                return path
             runtime.mkdir(mode=0o700, exist_ok=True)
             if runtime.stat().st_uid != os.getuid() or runtime.is_symlink():
                 raise QueueUnavailable(f"{runtime} belongs to somebody else")

@@ -94,8 +94,8 @@ def test_api_and_worker_run_apart_on_one_redis(tmp_path: Path, tiny_v2: Path) ->
                 cwd=ROOT,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=os.environ
-                | {"RUDOLPH_WORKER_METRICS_PORT": str(metrics_port), "RUDOLPH_DTYPE": "float32"},
+                # The number format is the machine's own choice, as in `make serve`.
+                env=os.environ | {"RUDOLPH_WORKER_METRICS_PORT": str(metrics_port)},
             )
             try:
                 wait_until_ready(server)

@@ -210,7 +210,7 @@ class Scheduler:
             if place.source is None:
                 plan.fills.append(Fill(left_place.slot, place.slot, prefix))
             else:
-                _plan_copy(plan.body_copies, place.source, place.slot, len(prefix))
+                plan.body_copies.append(Copy(place.source, place.slot, len(prefix)))
         return Row(group, candidate, left, left_place.slot, place.slot, group.first - 1)
 
     def _leave(self, row: Row) -> None:
@@ -284,10 +284,4 @@ def _plan_left(place: Place, left: Ids, plan: StepPlan) -> None:
     if place.source is None:
         plan.fills.append(Fill(place.slot, None, left))
     else:
-        _plan_copy(plan.left_copies, place.source, place.slot, len(left))
-
-
-def _plan_copy(copies: list[Copy], source: int, target: int, length: int) -> None:
-    # A slot that gets the content in this very step does not have it yet: copy from where it comes.
-    origin = next((copy.source for copy in copies if copy.target == source), source)
-    copies.append(Copy(origin, target, length))
+        plan.left_copies.append(Copy(place.source, place.slot, len(left)))

@@ -82,8 +82,8 @@ def _hidden(
         input_ids,
         start=chunk.start,
         cache=cache,
-        left_slots=torch.full((len(rows),), chunk.left_slot or 0, dtype=torch.int64, device=device),
-        slots=torch.full((len(rows),), chunk.slot or 0, dtype=torch.int64, device=device),
+        left_slots=torch.tensor([chunk.left_slot or 0], device=device),
+        slots=torch.tensor([chunk.slot or 0], device=device),
     )
 
 

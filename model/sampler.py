@@ -88,6 +88,11 @@ def filter_probabilities(
     that edge the lowest ids are kept. `max_top_k` (0: unknown) only saves work: no top_k may exceed it.
     """
     scores = logits.float() / temperature[:, None]
+    return torch.softmax(_filtered(scores, top_k, top_p, max_top_k, filters_p=filters_p), dim=1)
+
+
+def _filtered(scores: Tensor, top_k: Tensor, top_p: Tensor, max_top_k: int, *, filters_p: bool) -> Tensor:
+    """Scores (logits over temperature), with −∞ in place of what top-k and top-p drop."""
     vocab = scores.shape[1]
     depth = min(max_top_k, vocab) if max_top_k > 0 else vocab
     ranked = torch.topk(scores, depth, dim=1).values
@@ -95,9 +100,9 @@ def filter_probabilities(
     kth = torch.where(top_k[:, None] > 0, kth, _NO_LOGIT)
     kept = scores >= kth
     if filters_p:
-        weights = torch.where(kept, torch.exp(scores - ranked[:, :1]), 0.0)
+        weights = torch.exp(scores - ranked[:, :1]).masked_fill_(~kept, 0.0)
         kept &= _within_top_p(scores, weights.sum(dim=1, keepdim=True), ranked, kth, top_p[:, None])
-    return torch.softmax(scores.masked_fill(~kept, _NO_LOGIT), dim=1)
+    return scores.masked_fill(~kept, _NO_LOGIT)
 
 
 def _within_top_p(scores: Tensor, total: Tensor, ranked: Tensor, kth: Tensor, top_p: Tensor) -> Tensor:
@@ -123,7 +128,7 @@ def _within_top_p(scores: Tensor, total: Tensor, ranked: Tensor, kth: Tensor, to
     num_ties = torch.floor((top_p - first) / share) + 1
     beyond = (num_kept == ranked.shape[1]) & (num_ties > num_kept - place)
     allowed = torch.where(beyond, num_ties, (num_kept - place).float())
-    return (above | (ties & (ties.cumsum(dim=1) <= allowed))) | (top_p >= 1)
+    return (above | (ties & (ties.cumsum(dim=1, dtype=torch.int32) <= allowed))) | (top_p >= 1)
 
 
 def _mix(x: Tensor) -> Tensor:
@@ -184,9 +189,16 @@ def sample(logits: Tensor, rows: SamplingRows, allowed: Tensor | None = None) ->
     best = logits.argmax(dim=1)
     if rows.max_top_k == 1 and rows.guidance is None:
         return best
-    probabilities = row_probabilities(logits, rows, best)
-    draws = (torch.log(probabilities) + noise(rows.seeds, rows.positions, logits.shape[1])).argmax(dim=1)
-    return draws if rows.guidance is None else draws[rows.guidance.prompted]
+    scores = _row_scores(logits, rows)
+    gumbel = noise(rows.seeds, rows.positions, logits.shape[1])
+    guidance = rows.guidance
+    if guidance is None:
+        return torch.where(rows.top_k == 1, best, (scores + gumbel).argmax(dim=1))
+    # A row that is not guided draws from its own scores, to the last bit as if it had no guided mates.
+    mixed = torch.log(_mixed(scores, best, rows.top_k, guidance))
+    is_guided = guidance.weight > 0
+    draws = (torch.where(is_guided[:, None], mixed, scores) + gumbel).argmax(dim=1)
+    return torch.where((rows.top_k == 1) & ~is_guided, best, draws)[guidance.prompted]
 
 
 def row_probabilities(logits: Tensor, rows: SamplingRows, best: Tensor) -> Tensor:
@@ -194,18 +206,27 @@ def row_probabilities(logits: Tensor, rows: SamplingRows, best: Tensor) -> Tenso
 
     `best`: int64, shape = (rows,), the id that a greedy row takes alone.
     """
-    probabilities = filter_probabilities(
-        logits,
-        rows.temperature,
-        rows.top_k,
-        rows.top_p,
-        max_top_k=rows.max_top_k,
-        filters_p=rows.filters_p,
-    )
-    token = torch.arange(logits.shape[1], device=logits.device)
-    alone = (token[None, :] == best[:, None]).float()
-    probabilities = torch.where(rows.top_k[:, None] == 1, alone, probabilities)
+    scores = _row_scores(logits, rows)
     if rows.guidance is None:
-        return probabilities
-    weight = rows.guidance.weight[:, None]
-    return (1 - weight) * probabilities + weight * probabilities[rows.guidance.unprompted]
+        return _probabilities(scores, best, rows.top_k)
+    return _mixed(scores, best, rows.top_k, rows.guidance)
+
+
+def _row_scores(logits: Tensor, rows: SamplingRows) -> Tensor:
+    scores = logits.float() / rows.temperature[:, None]
+    return _filtered(scores, rows.top_k, rows.top_p, rows.max_top_k, filters_p=rows.filters_p)
+
+
+def _probabilities(scores: Tensor, best: Tensor, top_k: Tensor) -> Tensor:
+    """Softmax; a greedy row's whole weight is on its best id, whatever equals it."""
+    probabilities = torch.softmax(scores, dim=1)
+    token = torch.arange(scores.shape[1], device=scores.device)
+    alone = (token[None, :] == best[:, None]).float()
+    return torch.where(top_k[:, None] == 1, alone, probabilities)
+
+
+def _mixed(scores: Tensor, best: Tensor, top_k: Tensor, guidance: Guidance) -> Tensor:
+    """(1 − w) of the row's own probabilities and w of its unprompted row's."""
+    probabilities = _probabilities(scores, best, top_k)
+    weight = guidance.weight[:, None]
+    return (1 - weight) * probabilities + weight * probabilities[guidance.unprompted]

@@ -205,6 +205,18 @@ def test_pair_shares_the_prompted_draw_and_greedy_guidance_keeps_two_codes():
     assert set(sample(logits, replace(rows, guidance=whole)).tolist()) == {2}
 
 
+def test_guided_mates_change_no_other_row():
+    logits = torch.randn(500, 40, generator=torch.Generator().manual_seed(3))
+    plain = rows_of(500, top_k=[1, 9] * 250, top_p=[0.9] * 500)
+    own = torch.arange(500)
+    unprompted, prompted = own.clone(), own.clone()
+    unprompted[0], prompted[1] = 1, 0
+    weight = torch.zeros(500)
+    weight[0] = 0.4
+    guided = replace(plain, guidance=Guidance(unprompted, weight, prompted))
+    assert torch.equal(sample(logits, guided)[2:], sample(logits, plain)[2:])
+
+
 @pytest.mark.parametrize("shape", [(6,), (50, 6)])
 def test_only_allowed_ids_are_drawn(shape: tuple[int, ...]):
     allowed = torch.tensor([False, True, False, True, False, False]).expand(shape)

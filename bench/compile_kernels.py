@@ -118,7 +118,7 @@ def compile_all(config: ModelConfig, dtype: torch.dtype) -> None:
     for vocab, guided in (
         (config.image_codebook_size, False),
         (config.image_codebook_size, True),
-        (config.bpe_vocab_size, False),
+        (config.text_vocab_size, False),
     ):
         draw_onto(torch.zeros(ROWS, vocab, dtype=dtype), rows, board, places.clone(), guided=guided)
 

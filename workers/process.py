@@ -31,8 +31,8 @@ from workers.worker import Worker
 
 logger = get_logger("workers.process")
 
-SLOTS = {"cuda": 64, "cpu": 16}
-"""Sequences held at a time by device type, where RUDOLPH_SLOTS does not say."""
+SLOTS = {"cuda": 256, "cpu": 16}
+"""Sequences held at a time by device type, where RUDOLPH_SLOTS does not say; fewer where memory is short."""
 PARENT_GRACE_S = 15.0
 """For leaving after the drain, before the process ends itself when its supervisor is gone."""
 WATCHDOG_S = {"cuda": 60.0, "cpu": 300.0}
@@ -105,12 +105,13 @@ def _work(settings: WorkerSettings, rudolph: Rudolph) -> int:
     except (QueueError, ValueError) as error:
         logger.error("redis_url_refused", message=str(error))
         return exit_codes.MISCONFIGURED
+    session = Session(rudolph, engine)
     worker = Worker(
-        Session(rudolph, engine),
+        session,
         consumer,
         worker_id=worker_id,
         model=model_info(rudolph),
-        num_slots=engine.num_slots,
+        num_slots=session.num_slots,
         options=WorkerOptions(
             renew_every_s=settings.renew_every_s,
             emit_grace_s=settings.emit_grace_s,

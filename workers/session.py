@@ -66,8 +66,7 @@ class Session:
 
     def __init__(self, rudolph: Rudolph, settings: EngineSettings | None = None) -> None:
         self._rudolph = rudolph
-        self._settings = settings or EngineSettings()
-        self._engine = Engine(rudolph, self._settings)
+        self._engine = Engine(rudolph, settings or EngineSettings())
         self._jobs: dict[str, _Running] = {}
         self._events: list[SessionEvent] = []
 
@@ -88,7 +87,12 @@ class Session:
             self._engine.rows_of(job_id) if running.has_asked else running.job.rows
             for job_id, running in self._jobs.items()
         )
-        return max(0, self._settings.num_slots - asked)
+        return max(0, self._engine.num_slots - asked)
+
+    @property
+    def num_slots(self) -> int:
+        """Rows that run at once; fewer than asked for where the device's memory holds no more."""
+        return self._engine.num_slots
 
     def submit(self, job: Job) -> None:
         """Take a job; what is wrong with it becomes its outcome. ValueError for an id that runs already."""

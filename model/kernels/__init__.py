@@ -20,7 +20,7 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def fused_step(transformer: "Transformer") -> "FusedStep | None":
+def make_fused_step(transformer: "Transformer") -> "FusedStep | None":
     """The fused decode step of this transformer; None where its device or its dtype has none."""
     weight = transformer.text_embeddings.weight
     if weight.device.type != "cuda" or weight.dtype not in FUSED_DTYPES or not has_triton():

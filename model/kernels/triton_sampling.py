@@ -66,56 +66,131 @@ def _ordered(x, HALF: tl.constexpr):
 
 
 @triton.jit
-def _probabilities(
-    logits, row, width, temperatures, top_ks, top_ps, lanes, VOCAB: tl.constexpr, HALF: tl.constexpr
-):
-    """What row `row` draws from: temperature, top-k, top-p, softmax; 0 for other ids and from `width` on."""
+def _sum(main, tail, HAS_TAIL: tl.constexpr):
+    total = tl.sum(main, axis=0)
+    if HAS_TAIL:
+        total += tl.sum(tail, axis=0)
+    return total
+
+
+@triton.jit
+def _max(main, tail, HAS_TAIL: tl.constexpr):
+    largest = tl.max(main, axis=0)
+    if HAS_TAIL:
+        largest = tl.maximum(largest, tl.max(tail, axis=0))
+    return largest
+
+
+@triton.jit
+def _argmax(main, tail, MAIN: tl.constexpr, HAS_TAIL: tl.constexpr):
+    """Id of the largest value, of equal ones the lowest."""
+    best = tl.argmax(main, axis=0)
+    if HAS_TAIL:
+        other = tl.argmax(tail, axis=0) + MAIN
+        best = tl.where(tl.max(tail, axis=0) > tl.max(main, axis=0), other, best)
+    return best
+
+
+@triton.jit
+def _read(logits, lanes, width, temperature, LOWEST: tl.constexpr, HALF: tl.constexpr):
+    """Scores and ordered keys of some ids; those from `width` on are below all."""
     inside = lanes < width
-    raw = tl.load(logits + row.to(tl.int64) * VOCAB + lanes, mask=inside, other=float("-inf")).to(tl.float32)
+    raw = tl.load(logits + lanes, mask=inside, other=float("-inf")).to(tl.float32)
+    scores = tl.div_rn(raw, tl.zeros_like(raw) + temperature)
+    # Half-precision logits stay distinct when divided, so their shorter bit pattern will do.
+    keys = _ordered(raw, HALF) if HALF else _ordered(scores, HALF)
+    return scores, tl.where(inside, keys, LOWEST)
+
+
+@triton.jit
+def _probabilities(
+    logits,
+    row,
+    width,
+    temperatures,
+    top_ks,
+    top_ps,
+    VOCAB: tl.constexpr,
+    MAIN: tl.constexpr,
+    TAIL: tl.constexpr,
+    HALF: tl.constexpr,
+):
+    """What row `row` draws from: temperature, top-k, top-p, softmax; 0 for other ids and from `width` on.
+
+    Ids stand in two blocks, the first MAIN and the rest, so that a vocabulary little above a power of two
+    does not take twice the registers.
+    """
+    HAS_TAIL: tl.constexpr = VOCAB > MAIN
+    LOWEST: tl.constexpr = tl.constexpr(-0x8000 if HALF else -0x7FFFFFFF)
+    ROUNDS: tl.constexpr = tl.constexpr(16 if HALF else 32)
+    lanes = tl.arange(0, MAIN)
+    tail_lanes = MAIN + tl.arange(0, TAIL)
     top_k = tl.load(top_ks + row).to(tl.int32)
     top_p = tl.load(top_ps + row)
-    scores = tl.div_rn(raw, tl.zeros_like(raw) + tl.load(temperatures + row))
-    # Half-precision logits stay distinct when divided, so the shorter bit pattern will do.
-    keys = _ordered(raw, HALF) if HALF else _ordered(scores, HALF)
-    lowest = -0x8000 if HALF else -0x7FFFFFFF
-    rounds = 16 if HALF else 32
-    keys = tl.where(inside, keys, lowest)
-    highest = tl.max(keys, axis=0)
-    weights = tl.exp(scores - tl.max(scores, axis=0))
-    weights = tl.where(inside, weights, 0.0)
+    temperature = tl.load(temperatures + row)
+    own = logits + row.to(tl.int64) * VOCAB
+    scores, keys = _read(  # pyright: ignore[reportGeneralTypeIssues]
+        own, lanes, width, temperature, LOWEST, HALF
+    )
+    tail_scores, tail_keys = _read(own, tail_lanes, width, temperature, LOWEST, HALF)
+    highest = _max(keys, tail_keys, HAS_TAIL)
+    top = _max(scores, tail_scores, HAS_TAIL)
+    weights = tl.where(lanes < width, tl.exp(scores - top), 0.0)
+    tail_weights = tl.where(tail_lanes < width, tl.exp(tail_scores - top), 0.0)
 
     # The largest key that at least k keys reach.
-    low = tl.where(top_k == 1, highest, lowest)
+    low = tl.where(top_k == 1, highest, LOWEST)
     high = highest
-    for _ in range(tl.where((top_k > 1) & (top_k < width), rounds, 0)):
+    for _ in range(tl.where((top_k > 1) & (top_k < width), ROUNDS, 0)):
         middle = (low | high) - ((low ^ high) >> 1)
-        enough = tl.sum((keys >= middle).to(tl.int32), axis=0) >= top_k
-        low = tl.where(enough, middle, low)
-        high = tl.where(enough, high, middle - 1)
+        count = _sum((keys >= middle).to(tl.int32), (tail_keys >= middle).to(tl.int32), HAS_TAIL)
+        low = tl.where(count >= top_k, middle, low)
+        high = tl.where(count >= top_k, high, middle - 1)
     weights = tl.where(keys >= low, weights, 0.0)
+    tail_weights = tl.where(tail_keys >= low, tail_weights, 0.0)
 
     # The smallest key above which no more than p stands.
-    target = top_p * tl.sum(weights, axis=0)
+    target = top_p * _sum(weights, tail_weights, HAS_TAIL)
     high = highest
-    for _ in range(tl.where((top_p < 1.0) & (top_k != 1), rounds, 0)):
+    for _ in range(tl.where((top_p < 1.0) & (top_k != 1), ROUNDS, 0)):
         middle = (low & high) + ((low ^ high) >> 1)
-        fits = tl.sum(tl.where(keys > middle, weights, 0.0), axis=0) <= target
-        high = tl.where(fits, middle, high)
-        low = tl.where(fits, low, middle + 1)
+        above = _sum(
+            tl.where(keys > middle, weights, 0.0), tl.where(tail_keys > middle, tail_weights, 0.0), HAS_TAIL
+        )
+        high = tl.where(above <= target, middle, high)
+        low = tl.where(above <= target, low, middle + 1)
     if top_k == 1:
         # Of equal largest logits the lowest id is taken alone.
-        weights = tl.where(lanes == tl.argmax(keys, axis=0), 1.0, 0.0)
+        best = _argmax(keys, tail_keys, MAIN, HAS_TAIL)
+        weights = tl.where(lanes == best, 1.0, 0.0)
+        tail_weights = tl.where(tail_lanes == best, 1.0, 0.0)
     elif top_p < 1.0:
         weights = tl.where(keys >= low, weights, 0.0)
-        at_edge = (keys == low) & inside
-        above = tl.sum(tl.where(keys > low, weights, 0.0), axis=0)
-        one = tl.max(tl.where(at_edge, weights, 0.0), axis=0)
-        num_edge = tl.sum(at_edge.to(tl.int32), axis=0)
+        tail_weights = tl.where(tail_keys >= low, tail_weights, 0.0)
+        edge, tail_edge = (keys == low) & (lanes < width), (tail_keys == low) & (tail_lanes < width)
+        above = _sum(
+            tl.where(keys > low, weights, 0.0), tl.where(tail_keys > low, tail_weights, 0.0), HAS_TAIL
+        )
+        one = _max(tl.where(edge, weights, 0.0), tl.where(tail_edge, tail_weights, 0.0), HAS_TAIL)
+        num_edge = _sum(edge.to(tl.int32), tail_edge.to(tl.int32), HAS_TAIL)
         num_kept = tl.floor((target - above) / tl.maximum(one, 1e-38)) + 1.0
         if num_edge.to(tl.float32) > num_kept:
-            place = tl.cumsum(at_edge.to(tl.int32), axis=0).to(tl.float32)
-            weights = tl.where(at_edge & (place > num_kept), 0.0, weights)
-    return weights / tl.sum(weights, axis=0)
+            place = tl.cumsum(edge.to(tl.int32), axis=0)
+            weights = tl.where(edge & (place.to(tl.float32) > num_kept), 0.0, weights)
+            if HAS_TAIL:
+                place = tl.cumsum(tail_edge.to(tl.int32), axis=0) + tl.sum(edge.to(tl.int32), axis=0)
+                tail_weights = tl.where(tail_edge & (place.to(tl.float32) > num_kept), 0.0, tail_weights)
+    total = _sum(weights, tail_weights, HAS_TAIL)
+    return weights / total, tail_weights / total
+
+
+@triton.jit
+def _noisy(chances, seed, position, lanes):
+    """log p plus noise; no id of probability 0 is ever the largest."""
+    # The least normal float: the logarithm of 0 is not asked for.
+    values = tl.log(tl.maximum(chances, 1.1754943508222875e-38))
+    values += gumbel(random_bits(seed, position, lanes))
+    return tl.where(chances > 0.0, values, float("-inf"))
 
 
 @triton.jit
@@ -138,35 +213,39 @@ def draw_kernel(
     advances,
     slot_stride,
     VOCAB: tl.constexpr,
-    BLOCK: tl.constexpr,
+    MAIN: tl.constexpr,
+    TAIL: tl.constexpr,
     HALF: tl.constexpr,
     GUIDED: tl.constexpr,
     ADVANCE: tl.constexpr,
     EOS: tl.constexpr,
 ):
     row = tl.program_id(0)
-    lanes = tl.arange(0, BLOCK)
     width = tl.load(widths + row).to(tl.int32)
     # An unprompted row computes the draw of its prompted partner again, so that no row waits for another.
     lead = row
     if GUIDED:
         lead = tl.load(leads + row).to(tl.int32)
-    chances = _probabilities(logits, lead, width, temperatures, top_ks, top_ps, lanes, VOCAB, HALF)
+    chances, tail_chances = _probabilities(  # pyright: ignore[reportGeneralTypeIssues]
+        logits, lead, width, temperatures, top_ks, top_ps, VOCAB, MAIN, TAIL, HALF
+    )
     if GUIDED:
         partner = tl.load(partners + lead).to(tl.int32)
         if partner != lead:
             share = tl.load(shares + lead)
-            others = _probabilities(logits, partner, width, temperatures, top_ks, top_ps, lanes, VOCAB, HALF)
+            others, tail_others = _probabilities(
+                logits, partner, width, temperatures, top_ks, top_ps, VOCAB, MAIN, TAIL, HALF
+            )
             chances = (1.0 - share) * chances + share * others
+            tail_chances = (1.0 - share) * tail_chances + share * tail_others
     # The row's own place: the lead stands at the same one, but may have moved on already.
     position = tl.load(positions + row)
     if ADVANCE:
         position += 1
-    noise = gumbel(random_bits(tl.load(seeds + lead), position, lanes))
-    # The least normal float: the logarithm of 0 is not asked for.
-    values = tl.log(tl.maximum(chances, 1.1754943508222875e-38)) + noise
-    values = tl.where(chances > 0.0, values, float("-inf"))
-    token = tl.argmax(values, axis=0).to(tl.int64)
+    seed = tl.load(seeds + lead)
+    values = _noisy(chances, seed, position, tl.arange(0, MAIN))
+    tail_values = _noisy(tail_chances, seed, position, MAIN + tl.arange(0, TAIL))
+    token = _argmax(values, tail_values, MAIN, VOCAB > MAIN).to(tl.int64)
     if ADVANCE:
         advance = tl.load(advances + row)
         token = tl.where(token >= tl.load(eos_from + row), EOS, token)
@@ -175,6 +254,14 @@ def draw_kernel(
         tl.store(tokens + place, token, mask=advance != 0)
         tl.store(positions + row, position - 1 + advance)
     tl.store(drawn + row, token)
+
+
+def blocks_for(vocab: int) -> tuple[int, int]:
+    """Lengths of the two blocks that hold a row; the second is 1, and unused, where one power of two does."""
+    whole = lanes_for(vocab)
+    main = whole // 2
+    rest = lanes_for(max(vocab - main, 1))
+    return (main, rest) if whole > vocab and 1 <= rest <= main // 4 else (whole, 1)
 
 
 @dataclass(frozen=True)
@@ -216,7 +303,7 @@ def _launch(logits: Tensor, rows: DrawRows, drawn: Tensor, board: Board | None, 
     vocab = logits.shape[1]
     if vocab > MAX_VOCAB:
         raise ValueError(f"{vocab} ids do not fit one program; at most {MAX_VOCAB}")
-    block = lanes_for(vocab)
+    main, tail = blocks_for(vocab)
     unused = drawn
     launcher(draw_kernel)[(logits.shape[0],)](
         logits,
@@ -237,12 +324,13 @@ def _launch(logits: Tensor, rows: DrawRows, drawn: Tensor, board: Board | None, 
         unused if board is None else board.advances,
         0 if board is None else board.tokens.stride(0),
         VOCAB=vocab,
-        BLOCK=block,
+        MAIN=main,
+        TAIL=tail,
         HALF=logits.dtype == torch.float16,
         GUIDED=guided,
         ADVANCE=board is not None,
         EOS=EOS_ID,
-        num_warps=max(4, min(32, block // 512)),
+        num_warps=max(4, min(32, main // 512)),
     )
 
 

@@ -12,8 +12,10 @@ import torch
 from model.config import EOS_ID
 from model.layout import Segment
 from model.rudolph import Rudolph
-from workers.engine.pictures import PictureDesk
+from workers.engine.memory import build_what_fits
+from workers.engine.pictures import CUDA_BATCH, PictureDesk
 from workers.engine.progress import due_partials, partial_of, progress_of, streamed
+from workers.engine.rehearsal import rehearse
 from workers.engine.runner import Drawn, Runner
 from workers.engine.scheduler import SPARE_LEFT_SLOTS, Scheduler, StepPlan
 from workers.engine.score_group import ScoreChunk, ScoreGroup
@@ -62,13 +64,18 @@ class Engine:
 
     def __init__(self, rudolph: Rudolph, settings: EngineSettings) -> None:
         self._config = rudolph.config
-        self._num_slots = settings.num_slots
-        self._scheduler = Scheduler(
-            rudolph.config, settings.num_slots, settings.step_tokens(rudolph.device.type)
-        )
+        step_tokens = settings.step_tokens(rudolph.device.type)
+        rudolph.transformer.pack()
+
+        def runner_of(num_slots: int) -> Runner:
+            runner = Runner(rudolph.transformer, num_slots + SPARE_LEFT_SLOTS, num_slots)
+            if rudolph.device.type == "cuda":
+                rehearse(rudolph, runner.cache, step_tokens, CUDA_BATCH)
+            return runner
+
+        self._runner, self._num_slots = build_what_fits(runner_of, settings.num_slots)
+        self._scheduler = Scheduler(rudolph.config, self._num_slots, step_tokens)
         self._transformer = rudolph.transformer
-        self._transformer.pack()
-        self._runner = Runner(rudolph.transformer, settings.num_slots + SPARE_LEFT_SLOTS, settings.num_slots)
         self._pictures = PictureDesk(rudolph, settings.picture_threads)
         # On CUDA the next step is launched before the last one is read, so that the device never waits.
         self._lag = 1 if rudolph.device.type == "cuda" else 0
@@ -76,6 +83,11 @@ class Engine:
         self._events: list[EngineEvent] = []
         self._arrivals = 0
         self._meter = Meter()
+
+    @property
+    def num_slots(self) -> int:
+        """Rows that run at once; fewer than asked for where the device's memory holds no more."""
+        return self._num_slots
 
     @property
     def has_work(self) -> bool:

@@ -1,17 +1,20 @@
 """The tensors behind the slots: prompts are computed, tokens are drawn, codes are read.
 
 No policy: it does to the given rows what it is told. Rows name their slots; what a token means is not its
-concern. Nothing in here waits for the device except where ids are asked for.
+concern. Nothing in here waits for the device except where ids are asked for. Where the device has fused
+decode steps (CUDA), those run instead of the plain ones, as captured graphs.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from model.config import EOS_ID
+from model.kernels import make_fused_step
 from model.kv_cache import KeyValueCache
 from model.sampler import sample
 from model.transformer import Transformer
@@ -19,6 +22,10 @@ from workers.engine.batch import Batch
 from workers.engine.scheduler import Copy, Fill, Jump
 from workers.engine.sequence import Row
 from workers.engine.transfer import FromDevice
+
+if TYPE_CHECKING:
+    from model.kernels.fused_step import FusedStep
+    from workers.engine.graphs import StepGraphs
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,10 @@ class Runner:
         config = self._config = transformer.config
         weight = transformer.text_embeddings.weight
         self._device = weight.device
+        step = make_fused_step(transformer)
+        if step is not None:
+            # One slot of either kind is nobody's: rows that only fill up a graph's batch use it.
+            num_left_slots, num_slots = num_left_slots + 1, num_slots + 1
         self.cache = KeyValueCache(config, num_left_slots, num_slots, self._device, weight.dtype)
         self._tokens = torch.zeros(num_slots, config.total_length, dtype=torch.int64, device=self._device)
         self._given = torch.zeros(num_slots, config.total_length, dtype=torch.bool, device=self._device)
@@ -52,6 +63,16 @@ class Runner:
         self._body_hidden = hidden(num_slots)
         self._given_slots: set[int] = set()
         self._decoding: Batch | None = None
+        self._graphs: StepGraphs | None = None
+        if step is not None:
+            self._graphs = self._capture(step, num_slots - 1)
+
+    def _capture(self, step: "FusedStep", max_rows: int) -> "StepGraphs":
+        # Imports Triton, which a machine without a GPU need not have.
+        from workers.engine.graphs import StepGraphs, Tables
+
+        tables = Tables(self.cache, self._tokens, self._given)
+        return StepGraphs(self._transformer, step, tables, max_rows, self._config.text_vocab_size)
 
     # Prompts --------------------------------------------------------------------------------------------
 
@@ -103,6 +124,9 @@ class Runner:
 
     def decode(self, rows: Sequence[Row]) -> Drawn:
         """Every row reads its last known token and draws the next one."""
+        if self._graphs is not None:
+            text_rows, ids = self._graphs.decode(rows)
+            return Drawn(text_rows, None if ids is None else FromDevice(ids))
         batch = self._decoding
         if batch is not None and batch.is_of(rows):
             batch.move_on()
@@ -121,6 +145,8 @@ class Runner:
 
     def jump(self, jump: Jump) -> Drawn:
         """Rows read their last known token and the given codes behind it at once, then draw."""
+        # The rows move without `decode`: its batch is no longer one token behind them.
+        self._decoding = None
         batch = Batch.of(self._config, jump.rows, self._device, ahead=jump.length)
         start = jump.rows[0].position
         hidden = self._transformer.prefill(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model.config import ModelConfig
-from model.kernels import fused_step
+from model.kernels import make_fused_step
 from model.kernels.fused_step import FusedStep, StepRows
 from model.kv_cache import KeyValueCache
 from model.transformer import Transformer
@@ -78,10 +78,10 @@ def test_weights_changed_in_place_are_seen(device: torch.device):
 
 
 def test_a_network_on_the_cpu_has_no_fused_step():
-    assert fused_step(random_transformer(CONFIGS[2], seed=1)) is None
+    assert make_fused_step(random_transformer(CONFIGS[2], seed=1)) is None
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_network_on_the_gpu_has_one():
-    assert fused_step(random_transformer(CONFIGS[2], seed=1).cuda()) is not None
+    assert make_fused_step(random_transformer(CONFIGS[2], seed=1).cuda()) is not None

@@ -11,6 +11,7 @@ from model.kernels.triton_sampling import (
     Board,
     DrawRows,
     _probabilities,
+    blocks_for,
     draw,
     draw_onto,
     gumbel,
@@ -45,18 +46,21 @@ def filter_kernel(
     top_ps,
     out,
     VOCAB: tl.constexpr,
-    BLOCK: tl.constexpr,
+    MAIN: tl.constexpr,
+    TAIL: tl.constexpr,
     HALF: tl.constexpr,
 ):
     row = tl.program_id(0)
-    lanes = tl.arange(0, BLOCK)
     width = tl.load(widths + row).to(tl.int32)
-    chances = _probabilities(logits, row, width, temperatures, top_ks, top_ps, lanes, VOCAB, HALF)
+    chances, tail = _probabilities(logits, row, width, temperatures, top_ks, top_ps, VOCAB, MAIN, TAIL, HALF)
+    lanes, tail_lanes = tl.arange(0, MAIN), MAIN + tl.arange(0, TAIL)
     tl.store(out + row * VOCAB + lanes, chances, mask=lanes < VOCAB)
+    tl.store(out + row * VOCAB + tail_lanes, tail, mask=tail_lanes < VOCAB)
 
 
 def filtered(logits: Tensor, widths: Tensor, settings: SamplingRows) -> Tensor:
     rows, vocab = logits.shape
+    main, tail = blocks_for(vocab)
     out = torch.empty(rows, vocab, device=logits.device)
     filter_kernel[(rows,)](
         logits,
@@ -66,7 +70,8 @@ def filtered(logits: Tensor, widths: Tensor, settings: SamplingRows) -> Tensor:
         settings.top_p,
         out,
         VOCAB=vocab,
-        BLOCK=triton.next_power_of_2(vocab),
+        MAIN=main,
+        TAIL=tail,
         HALF=logits.dtype == torch.float16,
     )
     return out
@@ -134,6 +139,8 @@ def test_noise_of_extreme_bits_is_finite_and_precise(device: torch.device):
         (300, torch.float32, 2),
         (300, torch.float16, 3),
         (64, torch.bfloat16, 4),
+        (70, torch.float16, 5),
+        (130, torch.float32, 6),
     ],
 )
 def test_filter_keeps_the_same_ids_as_the_plain_one(
@@ -189,7 +196,7 @@ def row_of(settings: SamplingRows, row: int) -> SamplingRows:
     )
 
 
-@pytest.mark.parametrize(("vocab", "dtype"), [(5, torch.float32), (300, torch.float16)])
+@pytest.mark.parametrize(("vocab", "dtype"), [(5, torch.float32), (300, torch.float16), (66, torch.float32)])
 def test_draws_equal_the_plain_samplers(vocab: int, dtype: torch.dtype, device: torch.device):
     for seed in range(2):
         settings = settings_of(8, seed, device, vocab)
@@ -254,6 +261,22 @@ def test_rows_write_their_draw_and_move_on(device: torch.device):
     for row in range(4):
         before[slots[row], places[row] + 1] = expected[row]
     assert torch.equal(tokens, before)
+
+
+@pytest.mark.parametrize(
+    ("vocab", "blocks"),
+    [
+        (1, (1, 1)),
+        (5, (4, 1)),
+        (8192, (8192, 1)),
+        (16448, (16384, 64)),
+        (18560, (16384, 4096)),
+        (9000, (8192, 1024)),
+    ],
+)
+def test_blocks_hold_the_vocabulary(vocab: int, blocks: tuple[int, int]):
+    assert blocks_for(vocab) == blocks
+    assert sum(blocks) >= vocab
 
 
 def test_a_vocabulary_beyond_one_program_is_refused(device: torch.device):

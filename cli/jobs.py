@@ -45,16 +45,10 @@ def list_jobs(
     from rich.table import Column, Table
 
     found = _ask(redis_url, data_dir, queue, lambda client: client.list_jobs(state, limit))
-    table = Table(Column("id", no_wrap=True), "task", "tenant", "priority", "attempt", "created")
+    table = Table(Column("id", no_wrap=True), "task", "tenant", "tries", "created (UTC)", box=None)
     for job in found:
-        table.add_row(
-            job.id,
-            job.task.value,
-            job.tenant,
-            str(job.priority),
-            str(job.attempt),
-            _time(job.timings.created_s),
-        )
+        created = _time(job.timings.created_s)
+        table.add_row(job.id, job.task.value, job.tenant, str(job.attempt), created)
     output.print(table)
 
 
@@ -122,11 +116,10 @@ def list_dead(
     """Jobs that were given up, latest first, with the reason."""
     from rich.table import Column, Table
 
-    table = Table(Column("id", no_wrap=True), "task", "tenant", "attempts", "since", "reason")
+    table = Table(Column("id", no_wrap=True), "tenant", "tries", "since (UTC)", "reason", box=None)
     for letter in _ask(redis_url, data_dir, queue, lambda client: client.dead(limit)):
         reason = f"{letter.reason}: {letter.message}" if letter.message else letter.reason
-        since = _time(letter.dead_since_s)
-        table.add_row(letter.id, letter.task, letter.tenant, str(letter.attempts), since, reason)
+        table.add_row(letter.id, letter.tenant, str(letter.attempts), _time(letter.dead_since_s), reason)
     output.print(table)
 
 
@@ -210,4 +203,4 @@ def _facts(job: JobStatus) -> list[tuple[str, object]]:
 
 
 def _time(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds")
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%m-%d %H:%M:%S")

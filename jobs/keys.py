@@ -4,7 +4,8 @@
 {queue}:lost              STRING  epoch that some process saw before the data vanished
 {queue}:forgiven          SET     lost epochs that an operator has acknowledged
 {queue}:boot              HASH    run_id of the server and since when we know it (grace after a restart)
-{queue}:ready             ZSET    queued jobs: priority·2^40 + virtual start tag of the tenant
+{queue}:ready             ZSET    queued jobs: priority·2^40 + virtual start tag of the tenant + arrival
+{queue}:sequence          STRING  jobs accepted so far
 {queue}:leases            ZSET    running jobs: end of lease
 {queue}:deadlines         ZSET    live jobs that have one: deadline
 {queue}:done              ZSET    jobs in a terminal state other than dead: when their record goes

@@ -4,6 +4,7 @@ local id, idem, digest, body, tenant = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[
 local task, priority, rows, deadline = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11]
 local ttl, synchronous, revision = ARGV[12], ARGV[13], ARGV[14]
 local bytes = #body
+local ARRIVALS = 512 -- as fine as a double is beside 10·2^40
 
 local known = redis.call('HGET', job_key(id), 'digest')
 if known then
@@ -23,13 +24,14 @@ local refused = refusal(tenant, bytes, tonumber(ARGV[15]), tonumber(ARGV[16]), t
 if refused then return refused end
 
 -- Start-time fair queueing: a tenant's jobs are spaced by their rows in virtual time, and a tenant that
--- was away starts at the present. So nobody's flood moves another's next job further than one turn.
+-- was away starts at the present. So nobody's flood moves another's next job further than one turn. The
+-- fraction makes those that are equal come in their order of arrival. The first write may grow memory: a full
+-- Redis refuses it, and with it the whole script.
 local tenant_key = P .. 'tenant:' .. tenant
 local virtual = tonumber(redis.call('GET', P .. 'virtual') or '0')
 local tag = math.max(virtual, tonumber(redis.call('HGET', tenant_key, 'tag') or '0'))
-local score = string.format('%.0f', priority * PRIORITY_STEP + tag)
-
--- The first write may grow memory: a full Redis refuses it, and with it the whole script.
+local arrival = redis.call('INCR', P .. 'sequence')
+local score = string.format('%.9f', priority * PRIORITY_STEP + tag + arrival % ARRIVALS / ARRIVALS)
 redis.call('HSET', job_key(id), 'state', 'queued', 'digest', digest, 'tenant', tenant, 'task', task,
   'priority', tostring(priority), 'rows', tostring(rows), 'tag', string.format('%.0f', tag),
   'score', score, 'bytes', tostring(bytes), 'ttl', ttl, 'idem', idem, 'sync', synchronous,

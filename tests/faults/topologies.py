@@ -82,6 +82,8 @@ def cluster() -> Generator[str]:
             with node.client() as client:
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[index], bounds[index + 1] - 1)
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
+        for node in nodes:
+            with node.client() as client:
                 for other in nodes:
                     if other is not node:
                         bus = int(other.options["cluster-port"])

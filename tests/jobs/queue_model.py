@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 LIVE = ("queued", "running")
 PRIORITY_STEP = 2**40
+ARRIVALS = 512
 MAX_SOLO_CRASHES = 2
 LOSSES_BEFORE_SOLO = 5
 
@@ -14,7 +15,7 @@ class ModelJob:
     id: str
     tenant: str
     digest: str
-    score: int
+    score: float
     tag: int
     num_bytes: int
     late: bool
@@ -40,6 +41,7 @@ class QueueModel:
     tags: dict[str, int] = field(default_factory=dict[str, int])
     keys: dict[str, str] = field(default_factory=dict[str, str])
     virtual: int = 0
+    arrivals: int = 0
 
     def in_state(self, *states: str) -> list[ModelJob]:
         return [job for job in self.jobs.values() if job.state in states]
@@ -53,7 +55,8 @@ class QueueModel:
             return ["ok", other.id, "0"] if other.digest == digest else ["conflict", other.id]
         tag = max(self.virtual, self.tags.get(tenant, 0))
         self.tags[tenant] = tag + rows
-        score = priority * PRIORITY_STEP + tag
+        self.arrivals += 1
+        score = priority * PRIORITY_STEP + tag + self.arrivals % ARRIVALS / ARRIVALS
         self.jobs[job_id] = ModelJob(job_id, tenant, digest, score, tag, num_bytes, late, idem)
         if idem:
             self.keys[idem] = job_id

@@ -29,6 +29,15 @@ async def test_jobs_of_one_tenant_come_in_their_order(client: JobClient, consume
     assert consumer.claim(1) == []
 
 
+async def test_first_jobs_of_several_tenants_come_in_their_order(
+    client: JobClient, consumer: JobConsumer
+) -> None:
+    jobs = [make_job(tenant=f"tenant {number}") for number in range(20)]
+    for job in jobs:
+        await client.submit(job)
+    assert [claimed.job.id for claimed in consumer.claim(20)] == [job.id for job in jobs]
+
+
 async def test_lower_priority_number_comes_first(client: JobClient, consumer: JobConsumer) -> None:
     jobs = [make_job(priority=priority) for priority in (10, 0, -10, 0)]
     for job in jobs:

@@ -217,7 +217,8 @@ class AsyncLink:
                     await self._mark_loss()
                 if verdict not in (Verdict.AGAIN, Verdict.UNSENT):
                     raise _refused(verdict, error) from error
-                maybe_ran = maybe_ran or bool(sent)
+                # An error in reply says that the script has written nothing; silence says nothing.
+                maybe_ran = maybe_ran or (bool(sent) and not isinstance(error, ResponseError))
                 if _tired(attempt, patience_s, give_up_at):
                     if maybe_ran and unknown_matters:
                         raise OutcomeUnknown(

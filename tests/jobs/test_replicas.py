@@ -1,0 +1,95 @@
+"""Accepted means: on so many replicas as well. Otherwise nobody knows, and says so."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Generator
+
+import pytest
+
+from jobs import keys
+from jobs.client import JobClient, QueueLimits
+from jobs.errors import OutcomeUnknown, QueueFull, QueueUnavailable
+from tests.jobs.samples import make_job
+from tests.jobs.servers import RedisServer, free_port
+
+
+@pytest.fixture
+def master() -> Generator[RedisServer]:
+    with RedisServer(repl_diskless_sync_delay=0) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(master: RedisServer) -> AsyncGenerator[JobClient]:
+    limits = QueueLimits(wait_replicas=1, wait_timeout_ms=200, max_depth=5)
+    connected = await JobClient.connect(master.url, queue=f"replicas-{uuid.uuid4().hex}", limits=limits)
+    yield connected
+    await connected.close()
+
+
+def _replica_of(master: RedisServer) -> RedisServer:
+    return RedisServer(replicaof=f"127.0.0.1 {master.port}")
+
+
+async def _until_linked(replica: RedisServer) -> None:
+    with replica.client() as redis:
+        while True:
+            info = redis.info("replication")
+            assert isinstance(info, dict)
+            if info["master_link_status"] == "up":
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_accepted_job_is_on_the_replica(master: RedisServer, client: JobClient) -> None:
+    with _replica_of(master) as replica:
+        await _until_linked(replica)
+        job = make_job()
+        assert (await client.submit(job)).created
+        with replica.client() as redis:
+            assert redis.exists(f"{keys.prefix(client._queue)}job:{job.id}")
+
+
+async def test_job_without_a_replica_is_of_unknown_fate_until_the_key_is_sent_again(
+    master: RedisServer, client: JobClient
+) -> None:
+    job = make_job(idempotency_key="k")
+    for _ in range(2):
+        with pytest.raises(OutcomeUnknown, match="idempotency key"):
+            await client.submit(job)
+    with _replica_of(master) as replica:
+        await _until_linked(replica)
+        again = await client.submit(make_job(idempotency_key="k"))
+        assert (again.id, again.created) == (job.id, False)
+    assert (await client.stats()).waiting == 1
+
+
+async def test_refusal_is_a_refusal_with_or_without_replicas(master: RedisServer, client: JobClient) -> None:
+    for _ in range(5):
+        with pytest.raises(OutcomeUnknown):
+            await client.submit(make_job())
+    with _replica_of(master) as replica:
+        await _until_linked(replica)
+        with pytest.raises(QueueFull):
+            await client.submit(make_job())
+
+
+async def test_master_that_asks_for_replicas_refuses_without(
+    master: RedisServer, client: JobClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.client._SUBMIT_PATIENCE_S", 0.3)
+    with master.client() as redis:
+        redis.config_set("min-replicas-to-write", 1)
+    with pytest.raises(QueueUnavailable):
+        await client.submit(make_job())
+    with master.client() as redis:
+        redis.config_set("min-replicas-to-write", 0)
+    assert (await client.stats()).waiting == 0
+
+
+async def test_server_that_was_never_reached_cannot_have_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.client._SUBMIT_PATIENCE_S", 0.3)
+    client = JobClient(f"redis://127.0.0.1:{free_port()}/0", "q", QueueLimits())
+    with pytest.raises(QueueUnavailable):
+        await client.submit(make_job())
+    await client.close()

@@ -13,13 +13,17 @@ _ONEDNN: Any = torch.ops.mkldnn
 
 
 def can_pack(linear: nn.Linear) -> bool:
-    """Whether this build and processor have packed products for the weights of `linear`."""
+    """Whether this build and processor have packed products for the weights of `linear`; found by trying."""
     weight = linear.weight
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16):
         return False
-    if weight.dtype is torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return weight.dtype is torch.float32
+    if not torch.backends.mkldnn.is_available():
+        return False
+    probe = torch.eye(16, dtype=weight.dtype)
+    try:
+        return torch.equal(PackedLinear(probe, torch.zeros(16, dtype=weight.dtype))(probe), probe)
+    except (AttributeError, RuntimeError):
+        return False
 
 
 class PackedLinear(nn.Module):

@@ -11,6 +11,7 @@ import numpy
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from training.augment import NONE, AugmentStrength, lay_on_background
 from training.emoji_names import BACKGROUNDS, COLOURED, Background, Emoji, is_held_out, object_emoji
@@ -21,6 +22,8 @@ SPRITE_SIDE = 128
 """Pixels; twice the side of the demo's pictures."""
 SPRITE_CONTENT = 112
 """Longer side of the emoji within a sprite, in pixels."""
+EMPTY_BELOW = 0.05
+"""Largest alpha of a cell that counts as empty."""
 DEFAULT_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 
 
@@ -56,6 +59,12 @@ class EmojiSet:
             for ground, background in enumerate(COLOURED)
             if is_held_out(emoji, background)
         ]
+
+    def empty_cells(self, cells: int) -> Tensor:
+        """Which cells of an unmoved picture show background alone, shape = (emoji, cells²), row by row."""
+        alpha = self.sprites[:, 3:].float() / 255.0
+        covered = functional.max_pool2d(alpha, SPRITE_SIDE // cells)
+        return covered.flatten(1) < EMPTY_BELOW
 
     def draw(
         self,

@@ -39,8 +39,6 @@ class TokenizerTraining:
     reseed_until: float = 0.8
     """Fraction of the steps after which unused codes are left alone."""
     bf16: bool = True
-    decoder_only: bool = False
-    """Keep encoder and codebook, and with them every code: only the drawing gets better."""
 
 
 class ImageTokenizerTrainer:
@@ -59,9 +57,6 @@ class ImageTokenizerTrainer:
         """With `resume_codebook` the tokenizer's own codebook is trained on (fine-tuning)."""
         self.tokenizer, self._batches, self._settings = tokenizer, batches, settings
         tokenizer.quantize.requires_grad_(False)
-        if settings.decoder_only:
-            tokenizer.encoder.requires_grad_(False)
-            tokenizer.quant_conv.requires_grad_(False)
         tokenizer.train()
         self._optimizer = Optimizer(tokenizer.parameters(), settings.optimizer, settings.total_steps)
         config = tokenizer.config
@@ -75,10 +70,7 @@ class ImageTokenizerTrainer:
             self._start_codebook()
         pixels = self._batches(step, "train")
         target = 2 * pixels - 1
-        with (
-            autocast(pixels.device, enabled=settings.bf16),
-            torch.set_grad_enabled(not settings.decoder_only),
-        ):
+        with autocast(pixels.device, enabled=settings.bf16):
             features = self._features(pixels)
         vectors, losses = self._quantise(features, step) if self._codebook.ready else (features, {})
         with autocast(pixels.device, enabled=settings.bf16):
@@ -95,8 +87,6 @@ class ImageTokenizerTrainer:
         settings = self._settings
         codes = self._codebook.nearest(features)
         chosen = self._codebook.vectors(codes)
-        if settings.decoder_only:
-            return chosen, {}
         losses = {"commit": functional.mse_loss(features, chosen) * settings.commitment}
         self._codebook.update(features.detach(), codes)
         reseed = step % settings.reseed_every_steps == 0

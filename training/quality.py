@@ -5,8 +5,6 @@ as JSON and a contact sheet.
 """
 
 import asyncio
-import base64
-import io
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,18 +12,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-import numpy
 import torch
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torch.nn import functional
 
 from model.checkpoint import load_rudolph
 from training.augment import STRONG
 from training.emoji_names import BACKGROUNDS, phrase
 from training.emoji_pictures import EmojiSet, load_emoji_set
+from training.judging import Judge, base64_png, pixels_of
 from training.sheets import save_sheet
 from training.state import replace_file, step_generator
 
@@ -84,26 +80,6 @@ class Server:
         if reply.status_code != 200:
             raise RuntimeError(f"{route} answered {reply.status_code}: {reply.text[:300]}")
         return reply.json()
-
-
-class Judge:
-    """Finds which pair (emoji, background) a picture shows: the nearest of all true pictures."""
-
-    def __init__(self, emoji: EmojiSet, side: int, backgrounds: Sequence[int]) -> None:
-        self.pairs = [(index, ground) for index in range(len(emoji)) for ground in backgrounds]
-        self._true = torch.cat(
-            [_small(emoji.draw(self.pairs[i : i + 256], side)) for i in range(0, len(self.pairs), 256)]
-        )
-
-    def nearest(self, picture: Tensor) -> tuple[int, int]:
-        """picture: shape = (3, side, side)"""
-        distances = (self._true - _small(picture.unsqueeze(0))).square().sum(1)
-        return self.pairs[int(distances.argmin())]
-
-
-def _small(pixels: Tensor) -> Tensor:
-    """Pooled to half the side: a shift of one pixel should not decide."""
-    return functional.avg_pool2d(pixels, 2).flatten(1)
 
 
 class Quality:
@@ -285,17 +261,3 @@ def run(
     )
     print_table(measured)
     return measured
-
-
-def base64_png(picture: Tensor) -> str:
-    """picture: shape = (3, side, side), in [0, 1]"""
-    data = (picture.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
-    file = io.BytesIO()
-    Image.fromarray(data).save(file, format="PNG")
-    return base64.b64encode(file.getvalue()).decode()
-
-
-def pixels_of(text: str) -> Tensor:
-    """Shape = (3, side, side), in [0, 1]."""
-    picture = Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")
-    return torch.from_numpy(numpy.asarray(picture).copy()).permute(2, 0, 1).float() / 255.0

@@ -20,9 +20,11 @@ from model.text_tokenizer import TextTokenizer
 from model.transformer import Transformer
 from training.augment import STRONG, WEAK
 from training.demo_card import write_card
+from training.drawing_trainer import DrawingTrainer, DrawingTraining
+from training.emoji_codes import EmojiCodes, encode_emoji
 from training.emoji_names import ALIASES, BACKGROUNDS, COLOURED, phrase
 from training.emoji_pictures import DEFAULT_FONT, EmojiSet, load_emoji_set
-from training.emoji_rows import EmojiMixture, EmojiRows, encode_emoji
+from training.emoji_rows import EmojiMixture, EmojiRows
 from training.image_tokenizer_trainer import Batches, ImageTokenizerTrainer, TokenizerTraining
 from training.loop import LoopSettings, run_loop
 from training.optimizer import OptimizerSettings
@@ -87,18 +89,14 @@ class Recipe:
     """Share of the image tokenizer's pictures that are hardly moved."""
     transformer: TransformerTraining = field(
         default_factory=lambda: TransformerTraining(
-            total_steps=1600, optimizer=OptimizerSettings(learning_rate=1.2e-3, warm_up_steps=100)
+            total_steps=1900, optimizer=OptimizerSettings(learning_rate=1.2e-3, warm_up_steps=100)
         )
     )
-    drawing: TokenizerTraining = field(
-        default_factory=lambda: TokenizerTraining(
-            total_steps=800,
-            optimizer=OptimizerSettings(learning_rate=6e-4, warm_up_steps=20),
-            unquantised_steps=0,
-            decoder_only=True,
+    drawing: DrawingTraining = field(
+        default_factory=lambda: DrawingTraining(
+            total_steps=800, optimizer=OptimizerSettings(learning_rate=1e-3, warm_up_steps=20)
         )
     )
-    """After the transformer: the same codes, drawn better."""
     mixture: EmojiMixture = field(default_factory=EmojiMixture)
     views_white: int = 24
     views_coloured: int = 2
@@ -120,8 +118,18 @@ def make_demo(
     report(f"{len(emoji)} emoji, {len(emoji.training_pairs())} pairs, {len(emoji.held_out_pairs())} held out")
     vocabulary = make_vocabulary(emoji, work / "bpe.model")
     image_tokenizer = train_image_tokenizer(emoji, work, recipe, report)
-    transformer = train_transformer(emoji, work, recipe, image_tokenizer, vocabulary, report=report)
-    image_tokenizer = train_drawing(emoji, work, recipe, image_tokenizer, report)
+    codes = encode_emoji(
+        emoji,
+        image_tokenizer,
+        SIDE,
+        work / "codes.pt",
+        views_white=recipe.views_white,
+        views_coloured=recipe.views_coloured,
+    )
+    image_tokenizer = train_drawing(emoji, codes, work, recipe, image_tokenizer, report=report)
+    transformer = train_transformer(
+        emoji, codes, work, recipe, image_tokenizer=image_tokenizer, vocabulary=vocabulary, report=report
+    )
     save_checkpoint(
         output,
         transformer=transformer,
@@ -179,15 +187,27 @@ def train_image_tokenizer(
 
 def train_drawing(
     emoji: EmojiSet,
+    codes: EmojiCodes,
     work: Path,
     recipe: Recipe,
     image_tokenizer: ImageTokenizer,
+    *,
     report: Callable[[str], None],
 ) -> ImageTokenizer:
-    """Train the decoder alone, so that every code keeps its meaning; works on the tokenizer handed in."""
-    image_tokenizer.requires_grad_(True)
-    batches = _picture_batches(emoji, recipe, recipe.seed + 1)
-    trainer = ImageTokenizerTrainer(image_tokenizer, batches, recipe.drawing, resume_codebook=True)
+    """Teach the decoder composed codes, beside those of the encoder; works on the tokenizer handed in."""
+    pictures = _picture_batches(emoji, recipe, recipe.seed + 1)
+    half = recipe.tokenizer_batch // 2
+
+    def batches(step: int, stream: str) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = [
+            codes.pairs[i]
+            for i in epoch_batch(recipe.seed, step, half, len(codes.pairs), f"composed {stream}")
+        ]
+        moved = pictures(step, stream)[-half:]
+        composed = torch.cat([codes.composed(chosen), image_tokenizer.encode(moved)])
+        return composed, torch.cat([emoji.draw(chosen, SIDE), moved])
+
+    trainer = DrawingTrainer(image_tokenizer, batches, recipe.drawing)
     _run(trainer, work / "drawing", recipe.drawing.total_steps, asdict(recipe.drawing), report)
     return image_tokenizer.eval()
 
@@ -209,22 +229,15 @@ def _picture_batches(emoji: EmojiSet, recipe: Recipe, seed: int) -> Batches:
 
 def train_transformer(
     emoji: EmojiSet,
+    codes: EmojiCodes,
     work: Path,
     recipe: Recipe,
+    *,
     image_tokenizer: ImageTokenizer,
     vocabulary: Path,
-    *,
     report: Callable[[str], None],
 ) -> Transformer:
-    """Encode the pictures, then train or go on training."""
-    codes = encode_emoji(
-        emoji,
-        image_tokenizer,
-        SIDE,
-        work / "codes.pt",
-        views_white=recipe.views_white,
-        views_coloured=recipe.views_coloured,
-    )
+    """Train or go on training."""
     text_tokenizer = TextTokenizer(vocabulary)
     transformer = Transformer(MODEL)
     initialise(transformer, recipe.seed)

@@ -7,9 +7,10 @@ import torch
 
 from model.config import BOS_ID, EOS_ID, PAD_ID, ModelConfig
 from training.augment import STRONG
+from training.emoji_codes import EmojiCodes, background_codes
 from training.emoji_names import ALIASES, BACKGROUNDS, Emoji, is_held_out, object_emoji, phrase
 from training.emoji_pictures import DEFAULT_FONT, EmojiSet, FontMissing, load_emoji_set
-from training.emoji_rows import EmojiCodes, EmojiMixture, EmojiRows
+from training.emoji_rows import EmojiMixture, EmojiRows
 from training.sequences import RowBuilder
 from training.state import step_generator
 
@@ -52,13 +53,18 @@ def test_no_row_shows_a_pair_that_is_held_out() -> None:
     emoji = _small_set(40)
     pairs = emoji.training_pairs()
     assert not set(pairs) & set(emoji.held_out_pairs())
-    coloured = sum(1 for _, ground in pairs if ground)
     # The codes say which pair they belong to: the first cell the emoji, the second the background.
     marks = torch.tensor([[index, ground, 0, 0] for index, ground in pairs], dtype=torch.int16)
-    white = torch.stack([torch.tensor([[index, 0, 1, 1]], dtype=torch.int16) for index in range(40)])
-    assert coloured == len([pair for pair in pairs if pair[1]])
-    views = marks[[place for place, pair in enumerate(pairs) if pair[1]]].unsqueeze(1)
-    codes = EmojiCodes(pairs, marks, marks, white, views)
+    white = torch.tensor([[index, 0, 0, 0] for index in range(40)])
+    codes = EmojiCodes(
+        pairs=pairs,
+        white=white,
+        empty=torch.tensor([[False, True, False, False]]).expand(40, 4),
+        grounds=torch.arange(len(BACKGROUNDS)),
+        weak=marks.long(),
+        strong_white=white.short().unsqueeze(1),
+        strong_coloured=marks[[place for place, pair in enumerate(pairs) if pair[1]]].unsqueeze(1),
+    )
     builder = RowBuilder(CONFIG, _Letters())  # type: ignore[arg-type]
     rows = EmojiRows(emoji, codes, builder, EmojiMixture(), total_steps=20, seed=3)
     held_out = set(emoji.held_out_pairs())
@@ -72,6 +78,17 @@ def test_no_row_shows_a_pair_that_is_held_out() -> None:
     assert named.right is not None
     assert set(named.right[:, 0].tolist()) == {BOS_ID}
     assert all(EOS_ID in row or PAD_ID not in row for row in named.right.tolist())
+
+
+def test_each_background_has_a_code_of_its_own_that_its_empty_cells_have() -> None:
+    grounds = range(len(BACKGROUNDS))
+    pairs = [(index, ground) for index in range(2) for ground in grounds]
+    # Cell 0 is empty and shows code 5 on every background, cell 1 too, with the background's own code.
+    plain = torch.tensor([[5, 10 + ground, 99] for _, ground in pairs])
+    empty = torch.tensor([[True, True, False], [True, True, False]])
+    codes = background_codes(pairs, plain, empty).tolist()
+    assert len(set(codes)) == len(BACKGROUNDS)
+    assert all(code in (5, 10 + ground) for ground, code in zip(grounds, codes, strict=True))
 
 
 def test_a_missing_font_is_named_with_its_package(tmp_path: Path) -> None:
@@ -90,5 +107,8 @@ def test_pictures_show_the_emoji_on_its_background() -> None:
     assert [round(float(value) * 255) for value in coloured[:, 0, 0]] == list(BACKGROUNDS[blue].colour)
     red, green, _ = white[:, 36, 32]
     assert red > green + 0.3
+    empty = emoji.empty_cells(8)[place].view(8, 8)
+    assert bool(empty[0, 0])
+    assert not bool(empty[4, 4])
     moved = emoji.draw([(place, 0)], 64, STRONG, step_generator(0, 0))[0]
     assert float((moved - white).abs().mean()) > 0.005

@@ -21,7 +21,9 @@ from app.errors import ApiError, from_queue_error, from_status
 from app.middleware import BodyLimitMiddleware, ContextMiddleware
 from app.openapi import DESCRIPTION, TAGS, openapi_document
 from app.pictures import PicturePool
+from app.retries import RetryMemory
 from app.routers.jobs import jobs_router
+from app.routers.openai import openai_router
 from app.routers.operations import health_router, metrics_router
 from app.routers.playground import playground_router
 from app.routers.reference import reference_router
@@ -59,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.services = services
     app.include_router(tasks_router())
     app.include_router(jobs_router())
+    app.include_router(openai_router())
     app.include_router(health_router())
     if settings.metrics:
         app.include_router(metrics_router())
@@ -84,6 +87,7 @@ def _services(settings: Settings) -> Services:
         bodies=ByteBudget(settings.max_bodies_bytes),
         streams=StreamSlots(settings.max_event_streams, settings.tenant_max_event_streams),
         waiters=Waiters(),
+        retries=RetryMemory(),
     )
 
 

@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.schemas import replies, requests
+from app.schemas import openai, replies, requests
 from app.tasks import TASK_ROUTES, TaskRoute
 from jobs.types import Task
 
@@ -23,6 +23,7 @@ DESCRIPTION = (
 TAGS: list[dict[str, Any]] = [
     {"name": "tasks", "description": "What the model can do; answered when it is done, or later on request."},
     {"name": "jobs", "description": "The same tasks, queued: submit, ask, follow, cancel."},
+    {"name": "openai", "description": "The same model behind OpenAI's routes; the official SDK works."},
     {"name": "operations", "description": "Health and metrics."},
 ]
 _REPLIES: dict[Task, type[BaseModel]] = {
@@ -34,7 +35,14 @@ _REPLIES: dict[Task, type[BaseModel]] = {
     Task.CLASSIFY: replies.ClassifyReply,
     Task.ANSWER: replies.AnswerReply,
 }
-_REQUESTS: list[type[BaseModel]] = [*(route.body for route in TASK_ROUTES), requests.JobBody]
+_REQUESTS: list[type[BaseModel]] = [
+    *(route.body for route in TASK_ROUTES),
+    requests.JobBody,
+    openai.GenerationsBody,
+    openai.EditsBody,
+    openai.ChatBody,
+    openai.CompletionBody,
+]
 _MODELS: list[type[BaseModel]] = [*set(_REPLIES.values()), replies.JobReply, replies.ErrorReply]
 _SCHEMA_PATH = "#/components/schemas/{model}"
 
@@ -106,6 +114,19 @@ def submit_operation() -> dict[str, Any]:
             "content": {"application/json": {"schema": _ref(requests.JobBody), "example": example}},
         },
         "responses": {"202": _accepted(), **_errors(*_COMMON_ERRORS, *_BODY_ERRORS)},
+    }
+
+
+def openai_operation(body: type[BaseModel], *, multipart: bool) -> dict[str, Any]:
+    kind = "multipart/form-data" if multipart else "application/json"
+    reply = {kind: {"schema": {"type": "object"}} for kind in ("application/json", "text/event-stream")}
+    return {
+        "parameters": [_IDEMPOTENCY_KEY],
+        "requestBody": {"required": True, "content": {kind: {"schema": _ref(body)}}},
+        "responses": {
+            "200": {"description": "As OpenAI's own.", "content": reply},
+            **_errors(*_COMMON_ERRORS, *_BODY_ERRORS),
+        },
     }
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +27,7 @@ from app.sse import EventStream, job_events, sse
 from app.tasks import TaskRoute, check_task
 from app.translate import rows_of
 from app.waiting import wait_for_outcome
+from jobs.codec import request_digest
 from jobs.errors import QueueError
 from jobs.types import ImagesResult, Job, JobFailure, JobStatus, Result
 
@@ -73,8 +74,9 @@ async def admit(request: Request, route: TaskRoute) -> None:
     """Refuse early, before the body is read: no model, a task it cannot do, no room in the queue."""
     services = services_of(request)
     check_task(route.task, await services.models.current(services.client))
-    # A repeated key asks for a job that has its room already; `submit` decides that, whole and at once.
-    if idempotency_key(request) is None:
+    # A repetition asks for a job that has its room already; `submit` decides that, whole and at once.
+    repeated = request.headers.get("x-stainless-retry-count", "0") != "0"
+    if idempotency_key(request) is None and not repeated:
         num_bytes = announced_bytes(request, 0)
         await services.client.check_capacity(principal_of(request).tenant, num_bytes)
 
@@ -104,18 +106,23 @@ async def submit(
     priority: int = 0,
     prefix: str = "",
     overrides: Mapping[str, Any] | None = None,
-    key: str | None = None,
+    key_of: Callable[[str], str] | None = None,
 ) -> Submitted:
-    """Check the body against the model, decode its pictures, and put the job into the queue."""
+    """Check the body against the model, decode its pictures, and put the job into the queue.
+
+    `key_of` derives a key from the request's digest where the client has sent none.
+    """
     services, principal = services_of(request), principal_of(request)
-    key = key or idempotency_key(request)
+    key = idempotency_key(request)
     model = await services.models.current(services.client)
     check_task(route.task, model)
     route.check(body, model)
     if overrides:
         body = body.model_copy(update=overrides)
-    seed = seed_for(getattr(body, "seed", None), principal.tenant, key)
     pictures = await services.pictures.check(route.uploads(body), prefix=prefix)
+    if key is None and key_of is not None:
+        key = key_of(request_digest(route.build(body, pictures, 0)))
+    seed = seed_for(getattr(body, "seed", None), principal.tenant, key)
     job_request = route.build(body, pictures, seed)
     cost = route.candidates(body)
     principal.charge_candidates(cost)

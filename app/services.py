@@ -9,6 +9,7 @@ from starlette.requests import Request
 from app.admission import ByteBudget, ModelWatch, StreamSlots
 from app.auth import Principal
 from app.pictures import PicturePool
+from app.retries import RetryMemory
 from app.settings import Settings
 from app.waiting import Waiters
 from jobs.client import JobClient, QueueLimits
@@ -86,6 +87,7 @@ class Services:
     bodies: ByteBudget
     streams: StreamSlots
     waiters: Waiters
+    retries: RetryMemory
     draining: bool = False
 
     @property

@@ -1,0 +1,197 @@
+"""The OpenAI-compatible routes; the official SDK is their test client.
+
+Faults of a request are 400 here, as OpenAI has them. The SDK repeats a request after 408, 409, 429 and 5xx
+without any key: `app.retries` finds the job of the earlier attempt.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app import compatible, openai_streams
+from app.admission import announced_bytes
+from app.bodies import MultipartForm, check_body, read_body
+from app.errors import ApiError, json_response
+from app.openapi import openai_operation
+from app.replies import timings_reply
+from app.retries import Attempt
+from app.running import Submitted, admit, finish, stream, submit
+from app.schemas.openai import (
+    ChatBody,
+    CompletionBody,
+    EditsBody,
+    GenerationsBody,
+    ImagesBody,
+    OpenAISchema,
+)
+from app.services import principal_of, services_of
+from app.tasks import route_of
+from jobs.types import ImagesResult, JobState, JobStatus, ModelInfo, Result, Task
+
+_EDITS_FORM = MultipartForm(files={"image": ("image",), "mask": ("mask",)})
+_IMAGE_NAMES = {"image_prompt.image": "image", "image_prompt.mask": "mask"}
+_CHAT_NAMES = {"image": "messages", "question": "messages"}
+_LOST_STATES = (JobState.CANCELLED, JobState.FAILED, JobState.EXPIRED, JobState.DEAD)
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def openai_router() -> APIRouter:
+    router = APIRouter(tags=["openai"])
+    posts: tuple[tuple[str, Handler, type[OpenAISchema], str], ...] = (
+        ("/v1/images/generations", generate_images, GenerationsBody, "Draw pictures for a prompt"),
+        ("/v1/images/edits", edit_image, EditsBody, "Draw the masked part of a picture anew"),
+        ("/v1/chat/completions", chat, ChatBody, "Describe a picture, or answer a question about it"),
+        ("/v1/completions", complete, CompletionBody, "Continue a text"),
+    )
+    for path, handler, body, summary in posts:
+        router.add_api_route(
+            path,
+            _told_as_openai(handler),
+            methods=["POST"],
+            name=handler.__name__,
+            summary=summary,
+            response_model=None,
+            openapi_extra=openai_operation(body, multipart=body is EditsBody),
+        )
+    for path in ("/v1/models", "/v1/models/{id:path}"):
+        router.add_api_route(
+            path,
+            list_models if path == "/v1/models" else get_model,
+            methods=["GET"],
+            summary="The loaded model",
+            response_model=None,
+        )
+    return router
+
+
+async def generate_images(request: Request) -> Response:
+    return await _images(request, GenerationsBody, None)
+
+
+async def edit_image(request: Request) -> Response:
+    return await _images(request, EditsBody, _EDITS_FORM)
+
+
+async def chat(request: Request) -> Response:
+    body, model = await _read(request, ChatBody, Task.IMAGE2TEXT)
+    task, fields = compatible.chat_fields(body, model)
+    submitted = await _submit(request, task, fields)
+    if body.stream:
+        return stream(request, submitted, openai_streams.chat_events(request, submitted, body))
+    status, result = await _finish(request, submitted)
+    return _reply(status, compatible.chat_reply(status, result))
+
+
+async def complete(request: Request) -> Response:
+    body, model = await _read(request, CompletionBody, Task.TEXT2TEXT)
+    submitted = await _submit(request, Task.TEXT2TEXT, compatible.completion_fields(body, model))
+    if body.stream:
+        return stream(request, submitted, openai_streams.completion_events(request, submitted, body))
+    status, result = await _finish(request, submitted)
+    return _reply(status, compatible.completion_reply(status, result, body))
+
+
+async def list_models(request: Request) -> Response:
+    services = services_of(request)
+    model = await services.models.current(services.client)
+    return json_response({"object": "list", "data": [compatible.model_entry(model)]})
+
+
+async def get_model(request: Request) -> Response:
+    services = services_of(request)
+    model = await services.models.current(services.client)
+    if request.path_params["id"] != model.name:
+        message = f"There is no such model here; the loaded one is {model.name}."
+        raise ApiError(404, "model_not_found", message, param="model")
+    return json_response(compatible.model_entry(model))
+
+
+async def _images(request: Request, schema: type[ImagesBody], form: MultipartForm | None) -> Response:
+    body, model = await _read(request, schema, Task.TEXT2IMAGE, form)
+    fields = compatible.images_fields(body, model)
+    submitted = await _submit(request, Task.TEXT2IMAGE, fields)
+    if body.stream:
+        kind = "image_edit" if isinstance(body, EditsBody) else "image_generation"
+        look = openai_streams.PictureLook(kind, compatible.size_of(model), fields["format"])
+        return stream(request, submitted, openai_streams.image_events(request, submitted, look))
+    status, result = await _finish(request, submitted)
+    assert isinstance(result, ImagesResult)
+    return _reply(status, compatible.images_reply(status, result, model, fields["format"]))
+
+
+async def _read(
+    request: Request, schema: type[Any], task: Task, form: MultipartForm | None = None
+) -> tuple[Any, ModelInfo]:
+    """The body in OpenAI's words, once the queue has room for it; and the model that it is for."""
+    services = services_of(request)
+    await admit(request, route_of(task))
+    with services.bodies.reserve(announced_bytes(request, services.settings.max_body_bytes)):
+        body = await read_body(request, schema, form)
+    return body, await services.models.current(services.client)
+
+
+async def _submit(request: Request, task: Task, fields: dict[str, Any]) -> Submitted:
+    route = route_of(task)
+    body = check_body(route.body, fields, strict=False)
+    submitted = await _submit_once(request, route_of(task), body)
+    if submitted.created or request.headers.get("idempotency-key"):
+        return submitted
+    status = await services_of(request).client.status(submitted.id)
+    if status.state in _LOST_STATES:
+        # The earlier attempt came to nothing, so this one is a first attempt again.
+        request.scope["sdk_attempt"] = None
+        return await _submit_once(request, route_of(task), body, anew=True)
+    return submitted
+
+
+async def _submit_once(request: Request, route: Any, body: Any, *, anew: bool = False) -> Submitted:
+    services, tenant = services_of(request), principal_of(request).tenant
+    count = request.headers.get("x-stainless-retry-count", "")
+
+    def key_of(digest: str) -> str:
+        attempt = services.retries.attempt(
+            f"{tenant}:{request.url.path}:{digest}", 0 if anew else int(count[:4])
+        )
+        request.scope["sdk_attempt"] = attempt
+        return attempt.key
+
+    return await submit(
+        request,
+        route,
+        body,
+        deadline_s=services.settings.request_timeout_s,
+        synchronous=True,
+        key_of=key_of if count.isascii() and count.isdigit() else None,
+    )
+
+
+async def _finish(request: Request, submitted: Submitted) -> tuple[JobStatus, Result]:
+    status, result = await finish(request, submitted)
+    attempt: Attempt | None = request.scope.get("sdk_attempt")
+    if attempt:
+        attempt.answered = True
+    return status, result
+
+
+def _reply(status: JobStatus, body: dict[str, Any]) -> Response:
+    total_ms = timings_reply(status.timings)["total_ms"] or 0
+    return json_response(body, headers={"x-job-id": status.id, "openai-processing-ms": str(int(total_ms))})
+
+
+def _told_as_openai(handler: Handler) -> Handler:
+    """Faults of a request as 400, and the native names of fields as the client knows them."""
+    names = _CHAT_NAMES if handler is chat else _IMAGE_NAMES
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except ApiError as error:
+            error.status = 400 if error.status == 422 else error.status
+            if error.param in names:
+                error.message = error.message.replace(error.param, names[error.param])
+                error.param = names[error.param]
+            raise
+
+    return answer

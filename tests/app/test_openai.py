@@ -1,0 +1,315 @@
+"""The OpenAI-compatible routes, driven by the official SDK, synchronous and asynchronous."""
+
+import base64
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from PIL import Image
+
+from app.openai_streams import TextPieces
+from app.retries import RetryMemory
+from tests.app.conftest import Running
+from tests.app.test_jobs import cancelled_soon
+from tests.app.worker import picture
+
+DATA_URI = "data:image/png;base64," + base64.b64encode(picture(50)).decode()
+
+
+def transparent(side: int = 32) -> bytes:
+    sink = io.BytesIO()
+    Image.new("RGBA", (side, side), (255, 255, 255, 0)).save(sink, "PNG")
+    return sink.getvalue()
+
+
+@pytest.fixture
+def sdk(api: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{api.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def chat_messages(text: str | None = "Что здесь?", url: str = DATA_URI) -> Any:
+    parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}}]
+    return [{"role": "user", "content": parts + ([{"type": "text", "text": text}] if text else [])}]
+
+
+def is_png(b64: str | None) -> bool:
+    return base64.b64decode(b64 or "").startswith(b"\x89PNG")
+
+
+def test_images_are_generated(sdk: openai.OpenAI) -> None:
+    reply = sdk.images.generate(prompt="рыжий кот", n=2, size="auto", response_format="b64_json", user="anna")
+    assert reply.data is not None
+    assert [is_png(image.b64_json) for image in reply.data] == [True, True]
+    assert reply.usage is not None
+    assert reply.usage.total_tokens == 24
+    assert reply.size == "32x32"
+    assert abs(reply.created - time.time()) < 60
+
+
+def test_native_fields_pass_through_extra_body(sdk: openai.OpenAI) -> None:
+    extra = {"seed": 11, "candidates": 3, "unknown": {"a": 1}}
+    first, second = (sdk.images.generate(prompt="кот", extra_body=extra) for _ in range(2))
+    assert first.data is not None
+    assert second.data is not None
+    assert first.data[0].b64_json == second.data[0].b64_json
+
+
+@pytest.mark.parametrize("fmt", ["jpeg", "webp"])
+def test_the_output_format_is_kept(sdk: openai.OpenAI, fmt: Any) -> None:
+    reply = sdk.images.generate(prompt="кот", output_format=fmt, size="32x32")  # type: ignore[call-overload]
+    magic = base64.b64decode(reply.data[0].b64_json)[:4]
+    assert magic == (b"RIFF" if fmt == "webp" else b"\xff\xd8\xff\xe0")
+
+
+def test_a_size_that_the_model_does_not_draw_is_refused_with_what_it_does(sdk: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="auto or 32x32") as caught:
+        sdk.images.generate(prompt="кот", size="1024x1024")
+    assert caught.value.param == "size"
+    assert caught.value.code == "invalid_size"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "words"),
+    [
+        ({"n": 11}, "n", "between 1 and 10"),
+        ({"response_format": "url"}, "response_format", "b64_json"),
+        ({"output_format": "gif"}, "output_format", "'png'"),
+        ({"partial_images": 4, "stream": True}, "partial_images", "between 0 and 3"),
+        ({"prompt": ""}, "prompt", "at least one character"),
+        ({"extra_body": {"candidates": 1}, "n": 2}, "candidates", "at least n"),
+    ],
+)
+def test_faults_are_400_and_the_sdk_shows_their_words(
+    sdk: openai.OpenAI, fields: dict[str, Any], param: str, words: str
+) -> None:
+    with pytest.raises(openai.BadRequestError, match=words) as caught:
+        sdk.images.generate(**{"prompt": "кот"} | fields)
+    assert caught.value.param == param
+    assert caught.value.type == "invalid_request_error"
+    assert caught.value.request_id
+
+
+def test_a_streamed_picture_grows(sdk: openai.OpenAI) -> None:
+    seen = list(sdk.images.generate(prompt="кот", stream=True, partial_images=2))
+    assert [event.type for event in seen] == ["image_generation.partial_image"] * 2 + [
+        "image_generation.completed"
+    ]
+    assert [event.partial_image_index for event in seen[:2]] == [0, 1]  # type: ignore[union-attr]
+    assert all(is_png(event.b64_json) for event in seen)
+    assert seen[-1].usage.output_tokens == 16  # type: ignore[union-attr]
+    assert (seen[0].size, seen[0].quality, seen[0].output_format) == ("32x32", "auto", "png")
+
+
+async def test_the_asynchronous_client_streams_too(api: Running) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{api.url}/v1", api_key="none") as client:
+        stream = await client.images.generate(prompt="кот", stream=True, partial_images=1)
+        kinds = [event.type async for event in stream]
+        assert kinds == ["image_generation.partial_image", "image_generation.completed"]
+        reply = await client.chat.completions.create(model="tiny", messages=chat_messages())
+        assert reply.choices[0].message.content
+        assert [model.id async for model in client.models.list()] == ["tiny"]
+
+
+def test_a_failing_stream_raises_in_the_sdk(sdk: openai.OpenAI) -> None:
+    with pytest.raises(openai.APIError, match="the step failed"):
+        list(sdk.images.generate(prompt="сбой", stream=True))
+
+
+def test_a_masked_picture_is_edited(sdk: openai.OpenAI) -> None:
+    reply = sdk.images.edit(
+        image=("a.png", picture(1)), mask=("m.png", transparent()), prompt="синий кот", n=2
+    )
+    assert reply.data is not None
+    assert [is_png(image.b64_json) for image in reply.data] == [True, True]
+    listed = sdk.images.edit(image=[("a.png", picture(1))], mask=("m.png", transparent()), prompt="синий кот")
+    assert listed.data is not None
+
+
+def test_without_a_mask_the_pictures_own_transparency_is_the_mask(sdk: openai.OpenAI) -> None:
+    assert sdk.images.edit(image=("a.png", transparent()), prompt="кот").data
+    with pytest.raises(openai.BadRequestError, match="mask has no transparency") as caught:
+        sdk.images.edit(image=("a.png", picture(1)), prompt="кот")
+    assert caught.value.param == "mask"
+
+
+def test_edits_stream_under_their_own_name(sdk: openai.OpenAI) -> None:
+    stream = sdk.images.edit(image=("a.png", transparent()), prompt="кот", stream=True, partial_images=1)
+    assert [event.type for event in stream] == ["image_edit.partial_image", "image_edit.completed"]
+
+
+def test_two_pictures_cannot_be_edited_at_once(sdk: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="given twice"):
+        sdk.images.edit(image=[("a.png", picture(1)), ("b.png", picture(2))], prompt="кот")
+
+
+def test_chat_describes_a_picture(sdk: openai.OpenAI) -> None:
+    reply = sdk.chat.completions.create(
+        model="any", messages=chat_messages(), n=2, max_tokens=1000, temperature=0, seed=5
+    )
+    assert [choice.message.content for choice in reply.choices] == ["текст 0 5", "текст 1 5"]
+    assert reply.choices[0].finish_reason == "stop"
+    assert reply.object == "chat.completion"
+    assert reply.model == "tiny"
+    assert reply.usage is not None
+    assert reply.usage.total_tokens == 24
+
+
+def test_chat_streams_in_pieces_that_make_the_whole(sdk: openai.OpenAI) -> None:
+    options: Any = {"include_usage": True}
+    chunks = list(
+        sdk.chat.completions.create(
+            model="tiny", messages=chat_messages(), stream=True, stream_options=options, seed=5
+        )
+    )
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == "текст 0 5"
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
+    assert chunks[-1].usage is not None
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([{"role": "user", "content": "привет"}], "no picture"),
+        (chat_messages() + chat_messages(), "more than one picture"),
+        (chat_messages(url="https://example.org/cat.png"), "never fetched"),
+        (chat_messages(url="data:image/png;base64,AAAA"), "PNG, JPEG or WebP"),
+        ([], "at least 1 items"),
+        ([{"role": "робот", "content": "а"}], "must be one of"),
+    ],
+)
+def test_chat_faults_are_told(sdk: openai.OpenAI, messages: Any, words: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=words):
+        sdk.chat.completions.create(model="tiny", messages=messages)
+
+
+def test_completions_continue_a_text(sdk: openai.OpenAI) -> None:
+    reply = sdk.completions.create(model="tiny", prompt="текст", n=2, max_tokens=5, seed=1)
+    assert [choice.text for choice in reply.choices] == [" 0 1", " 1 1"]
+    echoed = sdk.completions.create(model="tiny", prompt=["текст"], echo=True, seed=1)
+    assert echoed.choices[0].text == "текст 0 1"
+    streamed = list(sdk.completions.create(model="tiny", prompt="текст", stream=True, seed=1))
+    assert "".join(chunk.choices[0].text for chunk in streamed) == " 0 1"
+    with pytest.raises(openai.BadRequestError, match="one text"):
+        sdk.completions.create(model="tiny", prompt=["а", "б"])
+
+
+def test_models_lists_what_is_loaded(sdk: openai.OpenAI) -> None:
+    assert [model.id for model in sdk.models.list()] == ["tiny"]
+    assert sdk.models.retrieve("tiny").owned_by == "rudolph"
+    with pytest.raises(openai.NotFoundError, match="tiny"):
+        sdk.models.retrieve("gpt-5")
+
+
+def test_keys_and_quotas_are_what_the_sdk_expects(start_api: Any) -> None:
+    key = "k" * 32
+    with start_api(api_keys=f"anna={key}") as api:
+        wrong = openai.OpenAI(base_url=f"{api.url}/v1", api_key="wrong")
+        with wrong as sdk, pytest.raises(openai.AuthenticationError, match="not known here"):
+            sdk.models.list()
+        with openai.OpenAI(base_url=f"{api.url}/v1", api_key=key) as sdk:
+            assert sdk.models.list().data
+
+
+class LosingProxy:
+    """Passes requests on; the first `losses` answers are replaced by a 500 behind the server's back."""
+
+    def __init__(self, target: str, losses: int) -> None:
+        self.losses = losses
+        self.counts: list[str] = []
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                proxy.counts.append(self.headers["x-stainless-retry-count"])
+                headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
+                reply = httpx.post(target + self.path, content=body, headers=headers, timeout=20)
+                lost = proxy.losses > 0
+                proxy.losses -= 1
+                self.send_response(500 if lost else reply.status_code)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(2 if lost else len(reply.content)))
+                self.end_headers()
+                self.wfile.write(b"{}" if lost else reply.content)
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_a_retry_of_the_sdk_does_not_pay_twice(start_api: Any) -> None:
+    with start_api() as api:
+        proxy = LosingProxy(api.url, losses=2)
+        with openai.OpenAI(base_url=f"{proxy.url}/v1", api_key="none", max_retries=2) as sdk:
+            assert sdk.images.generate(prompt="кот").data
+            assert proxy.counts == ["0", "1", "2"]
+            assert len(api.worker.done) == 1
+            sdk.images.generate(prompt="кот")
+            assert len(api.worker.done) == 2
+            proxy.losses = 1
+            sdk.images.edit(image=("a.png", transparent()), prompt="кот")
+            assert len(api.worker.done) == 3
+        proxy.close()
+
+
+def test_a_retry_after_a_failure_is_a_new_try(start_api: Any) -> None:
+    with start_api() as api, openai.OpenAI(base_url=f"{api.url}/v1", api_key="none", max_retries=1) as sdk:
+        with pytest.raises(openai.InternalServerError):
+            sdk.images.generate(prompt="сбой")
+        assert len(api.worker.done) == 2
+
+
+def test_a_deadline_is_not_retried(start_api: Any) -> None:
+    with start_api(request_timeout_s=0.5, disconnect_grace_s=0) as api:
+        with openai.OpenAI(base_url=f"{api.url}/v1", api_key="none", max_retries=2) as sdk:
+            started_s = time.monotonic()
+            with pytest.raises(openai.InternalServerError, match="deadline"):
+                sdk.images.generate(prompt="жди")
+            assert time.monotonic() - started_s < 2
+        assert cancelled_soon(api, 1)
+
+
+def test_equal_first_attempts_stay_two_and_retries_find_their_own() -> None:
+    memory = RetryMemory()
+    one, two = memory.attempt("d", 0), memory.attempt("d", 0)
+    assert one.key != two.key
+    assert {memory.attempt("d", 1).key, memory.attempt("d", 1).key} == {one.key, two.key}
+    assert memory.attempt("d", 1).key not in {one.key, two.key}
+    assert memory.attempt("other", 1).key not in {one.key, two.key}
+
+
+def test_a_retry_prefers_the_attempt_that_was_not_answered() -> None:
+    memory = RetryMemory()
+    waiting, answered = memory.attempt("d", 0), memory.attempt("d", 0)
+    answered.answered = True
+    assert memory.attempt("d", 1) is waiting
+
+
+def test_pieces_of_a_text_never_take_a_word_back() -> None:
+    pieces = TextPieces()
+    said = [pieces.grown(text) for text in ("рыж", "рыжий ко", "рыжий кот си", "другой")]
+    assert said == ["", "рыжий ", "кот ", ""]
+    assert pieces.rest("рыжий кот сидит") == "сидит"
+
+
+def test_json_of_a_reply_is_what_the_contract_names(http: httpx.Client) -> None:
+    reply = http.post("/v1/images/generations", json={"prompt": "кот"})
+    assert {"created", "data", "usage"} <= set(reply.json())
+    assert json.loads(reply.text)["data"][0]["b64_json"]

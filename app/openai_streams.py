@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from app.compatible import continuation, image_usage, text_usage, texts_of
 from app.errors import ApiError, from_failure, from_queue_error, internal_error
+from app.listening import Listening
 from app.replies import base64_text
 from app.running import Submitted
 from app.schemas.openai import ChatBody, CompletionBody
@@ -56,9 +57,9 @@ class PictureLook:
 
 
 async def image_events(
-    request: Request, submitted: Submitted, look: PictureLook
+    request: Request, submitted: Submitted, ear: Listening, look: PictureLook
 ) -> AsyncGenerator[ServerSentEvent]:
-    async for item in _followed(request, submitted):
+    async for item in _followed(request, submitted, ear):
         match item:
             case PartialImage(index=index, partial_index=partial_index, data=data):
                 yield look.event("partial_image", data, partial_image_index=partial_index, image_index=index)
@@ -74,7 +75,7 @@ async def image_events(
 
 
 async def chat_events(
-    request: Request, submitted: Submitted, body: ChatBody
+    request: Request, submitted: Submitted, ear: Listening, body: ChatBody
 ) -> AsyncGenerator[ServerSentEvent]:
     pieces = TextPieces()
     head: dict[str, Any] = {"id": submitted.id, "created": int(time.time()), "model": await _model(request)}
@@ -86,7 +87,7 @@ async def chat_events(
         return {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
 
     yield chunk([choice(index, {"role": "assistant", "content": ""}) for index in range(body.n or 1)])
-    async for item in _followed(request, submitted):
+    async for item in _followed(request, submitted, ear):
         match item:
             case PartialText(index=0, text=text) if (body.n or 1) == 1:
                 if piece := pieces.grown(text):
@@ -105,10 +106,10 @@ async def chat_events(
 
 
 async def completion_events(
-    request: Request, submitted: Submitted, body: CompletionBody
+    request: Request, submitted: Submitted, ear: Listening, body: CompletionBody
 ) -> AsyncGenerator[ServerSentEvent]:
     head: dict[str, Any] = {"id": submitted.id, "created": int(time.time()), "model": await _model(request)}
-    async for item in _followed(request, submitted):
+    async for item in _followed(request, submitted, ear):
         match item:
             case (_, result):
                 for index, text in enumerate(texts_of(result)):
@@ -144,12 +145,12 @@ class TextPieces:
 
 
 async def _followed(
-    request: Request, submitted: Submitted
+    request: Request, submitted: Submitted, ear: Listening
 ) -> AsyncGenerator[PartialImage | PartialText | tuple[JobStatus, Result] | ServerSentEvent]:
     """Partial results, then the result, or an error event. Never raises."""
     client = services_of(request).client
     try:
-        async for event in client.events(submitted.id):
+        async for event in ear.events(submitted.id):
             if isinstance(event.body, PartialImage | PartialText):
                 yield event.body
         outcome = await client.outcome(submitted.id)

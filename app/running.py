@@ -21,6 +21,7 @@ from app.admission import (
 )
 from app.bodies import read_body
 from app.errors import ApiError, deadline_passed, from_failure, json_response
+from app.listening import Listening, listening
 from app.replies import job_reply, media_type_of, task_reply
 from app.services import Services, principal_of, services_of
 from app.sse import EventStream, job_events, sse
@@ -58,14 +59,22 @@ async def answer_task(request: Request, route: TaskRoute) -> Response:
         body = await read_body(request, route.body, route.form)
         streams = bool(getattr(body, "stream", False)) and not later
         wanted = {} if streams else wanted_picture(request, body)
-        submitted = await submit(
-            request, route, body, deadline_s=deadline_s, synchronous=not later, overrides=wanted
-        )
+        with listening(request, wanted=streams) as ear:
+            submitted = await submit(
+                request,
+                route,
+                body,
+                deadline_s=deadline_s,
+                synchronous=not later,
+                overrides=wanted,
+                ear=ear,
+            )
         del body
     if later:
         return await accepted(services, submitted)
-    if streams:
-        return stream(request, submitted, job_events(services.client, submitted.id, None))
+    if ear:
+        events = job_events(services.client, submitted.id, ear.events(submitted.id))
+        return stream(request, submitted, ear, events)
     status, result = await finish(request, submitted)
     return render(status, result, seed=submitted.seed, as_picture=bool(wanted))
 
@@ -107,6 +116,7 @@ async def submit(
     prefix: str = "",
     overrides: Mapping[str, Any] | None = None,
     key_of: Callable[[str], str] | None = None,
+    ear: Listening | None = None,
 ) -> Submitted:
     """Check the body against the model, decode its pictures, and put the job into the queue.
 
@@ -137,6 +147,8 @@ async def submit(
         synchronous=synchronous,
         rows=rows_of(job_request),
     )
+    if ear:
+        ear.expect(job.id)
     try:
         submission = await services.client.submit(job)
     except BaseException:
@@ -173,16 +185,17 @@ async def finish(request: Request, submitted: Submitted) -> tuple[JobStatus, Res
     return await services.client.status(submitted.id), outcome
 
 
-def stream(request: Request, submitted: Submitted, source: AsyncGenerator[ServerSentEvent]) -> EventStream:
+def stream(
+    request: Request, submitted: Submitted, ear: Listening, source: AsyncGenerator[ServerSentEvent]
+) -> EventStream:
     """The job's events as the reply of its own request: the job is cancelled when the reader leaves."""
-    services, tenant = services_of(request), principal_of(request).tenant
+    services = services_of(request)
     settings = services.settings
-    services.streams.acquire(tenant)
     return EventStream(
         _owned_events(services, submitted, source),
         keep_alive_s=settings.event_keep_alive_s,
         send_timeout_s=settings.write_timeout_s,
-        on_close=lambda: services.streams.release(tenant),
+        on_close=ear.close,
         shutdown_grace_s=settings.shutdown_grace_s,
         headers={"x-job-id": submitted.id},
     )

@@ -63,11 +63,13 @@ def last_event_id(header: str | None) -> str | None:
     return header
 
 
-async def job_events(client: JobClient, job_id: str, after: str | None) -> AsyncGenerator[ServerSentEvent]:
-    """The job's events from `after` on, and its last one. Never raises: an error is an event too."""
+async def job_events(
+    client: JobClient, job_id: str, source: AsyncIterator[Event], after: str | None = None
+) -> AsyncGenerator[ServerSentEvent]:
+    """The events of `source`, and the job's last word. Never raises: an error is an event too."""
     last_id: str | None = after
     try:
-        async for event in client.events(job_id, after):
+        async for event in source:
             last_id = event.id
             yield sse(event_name(event), event_data(event), event.id)
         yield await last_event(client, job_id, last_id)

@@ -6,7 +6,8 @@ Every call may raise QueueUnavailable (Redis is away) or DataLost (it is there, 
 import asyncio
 import re
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -161,6 +162,15 @@ class JobClient(Operators):
         await self.status(job_id)
         async for event in self._watcher.follow(job_id, after):
             yield event
+
+    @contextmanager
+    def expect(self, job_id: str) -> Generator[AsyncGenerator[Event, None]]:
+        """Events of a job that is about to be submitted: who enters this before `submit` misses none of them.
+
+        Ends as `events` does.
+        """
+        with self._watcher.watch(job_id) as inbox:
+            yield self._watcher.hear(job_id, inbox)
 
     async def cancel(self, job_id: str) -> JobState:
         """Queued: terminal at once. Running: asked to stop. The state afterwards. Raises JobNotFound."""

@@ -127,6 +127,13 @@ class Watcher:
             async for event in self._live(job_id, inbox, seen):
                 yield event
 
+    async def hear(self, job_id: str, inbox: Inbox) -> AsyncGenerator[Event, None]:
+        """Everything that comes into an inbox that was there before the job."""
+        # A submission that took long leaves an inbox whose job was given up as unknown.
+        source = self.follow(job_id, None) if inbox.ended else self._live(job_id, inbox, (0, 0))
+        async for event in source:
+            yield event
+
     async def _live(self, job_id: str, inbox: Inbox, seen: tuple[int, int]) -> AsyncGenerator[Event, None]:
         while True:
             while inbox.events:

@@ -94,7 +94,7 @@ async def follow_job(request: Request) -> Response:
     services, tenant = services_of(request), principal_of(request).tenant
     services.streams.acquire(tenant)
     return EventStream(
-        job_events(services.client, status.id, after),
+        job_events(services.client, status.id, services.client.events(status.id, after), after),
         keep_alive_s=services.settings.event_keep_alive_s,
         send_timeout_s=services.settings.write_timeout_s,
         on_close=lambda: services.streams.release(tenant),

@@ -14,6 +14,7 @@ from app import compatible, openai_streams
 from app.admission import announced_bytes
 from app.bodies import MultipartForm, check_body, read_body
 from app.errors import ApiError, json_response
+from app.listening import Listening, listening
 from app.openapi import openai_operation
 from app.replies import timings_reply
 from app.retries import Attempt
@@ -27,7 +28,7 @@ from app.schemas.openai import (
     OpenAISchema,
 )
 from app.services import principal_of, services_of
-from app.tasks import route_of
+from app.tasks import TaskRoute, route_of
 from jobs.types import ImagesResult, JobState, JobStatus, ModelInfo, Result, Task
 
 _EDITS_FORM = MultipartForm(files={"image": ("image",), "mask": ("mask",)})
@@ -77,18 +78,21 @@ async def edit_image(request: Request) -> Response:
 async def chat(request: Request) -> Response:
     body, model = await _read(request, ChatBody, Task.IMAGE2TEXT)
     task, fields = compatible.chat_fields(body, model)
-    submitted = await _submit(request, task, fields)
-    if body.stream:
-        return stream(request, submitted, openai_streams.chat_events(request, submitted, body))
+    submitted, ear = await _submit(request, task, fields, streams=bool(body.stream))
+    if ear:
+        events = openai_streams.chat_events(request, submitted, ear, body)
+        return stream(request, submitted, ear, events)
     status, result = await _finish(request, submitted)
     return _reply(status, compatible.chat_reply(status, result))
 
 
 async def complete(request: Request) -> Response:
     body, model = await _read(request, CompletionBody, Task.TEXT2TEXT)
-    submitted = await _submit(request, Task.TEXT2TEXT, compatible.completion_fields(body, model))
-    if body.stream:
-        return stream(request, submitted, openai_streams.completion_events(request, submitted, body))
+    fields = compatible.completion_fields(body, model)
+    submitted, ear = await _submit(request, Task.TEXT2TEXT, fields, streams=bool(body.stream))
+    if ear:
+        events = openai_streams.completion_events(request, submitted, ear, body)
+        return stream(request, submitted, ear, events)
     status, result = await _finish(request, submitted)
     return _reply(status, compatible.completion_reply(status, result, body))
 
@@ -111,11 +115,12 @@ async def get_model(request: Request) -> Response:
 async def _images(request: Request, schema: type[ImagesBody], form: MultipartForm | None) -> Response:
     body, model = await _read(request, schema, Task.TEXT2IMAGE, form)
     fields = compatible.images_fields(body, model)
-    submitted = await _submit(request, Task.TEXT2IMAGE, fields)
-    if body.stream:
+    submitted, ear = await _submit(request, Task.TEXT2IMAGE, fields, streams=bool(body.stream))
+    if ear:
         kind = "image_edit" if isinstance(body, EditsBody) else "image_generation"
         look = openai_streams.PictureLook(kind, compatible.size_of(model), fields["format"])
-        return stream(request, submitted, openai_streams.image_events(request, submitted, look))
+        events = openai_streams.image_events(request, submitted, ear, look)
+        return stream(request, submitted, ear, events)
     status, result = await _finish(request, submitted)
     assert isinstance(result, ImagesResult)
     return _reply(status, compatible.images_reply(status, result, model, fields["format"]))
@@ -132,28 +137,30 @@ async def _read(
     return body, await services.models.current(services.client)
 
 
-async def _submit(request: Request, task: Task, fields: dict[str, Any]) -> Submitted:
+async def _submit(
+    request: Request, task: Task, fields: dict[str, Any], *, streams: bool
+) -> tuple[Submitted, Listening | None]:
     route = route_of(task)
     body = check_body(route.body, fields, strict=False)
-    submitted = await _submit_once(request, route_of(task), body)
-    if submitted.created or request.headers.get("idempotency-key"):
-        return submitted
-    status = await services_of(request).client.status(submitted.id)
-    if status.state in _LOST_STATES:
-        # The earlier attempt came to nothing, so this one is a first attempt again.
-        request.scope["sdk_attempt"] = None
-        return await _submit_once(request, route_of(task), body, anew=True)
-    return submitted
+    with listening(request, wanted=streams) as ear:
+        submitted = await _submit_once(request, route, body, ear)
+        if not submitted.created and not request.headers.get("idempotency-key"):
+            status = await services_of(request).client.status(submitted.id)
+            if status.state in _LOST_STATES:
+                # The earlier attempt came to nothing, so this one is a first attempt again.
+                submitted = await _submit_once(request, route, body, ear, anew=True)
+        return submitted, ear
 
 
-async def _submit_once(request: Request, route: Any, body: Any, *, anew: bool = False) -> Submitted:
+async def _submit_once(
+    request: Request, route: TaskRoute, body: Any, ear: Listening | None, *, anew: bool = False
+) -> Submitted:
     services, tenant = services_of(request), principal_of(request).tenant
-    count = request.headers.get("x-stainless-retry-count", "")
+    count = request.headers.get("x-stainless-retry-count", "")[:4]
 
     def key_of(digest: str) -> str:
-        attempt = services.retries.attempt(
-            f"{tenant}:{request.url.path}:{digest}", 0 if anew else int(count[:4])
-        )
+        retry_count = 0 if anew else int(count)
+        attempt = services.retries.attempt(f"{tenant}:{request.url.path}:{digest}", retry_count)
         request.scope["sdk_attempt"] = attempt
         return attempt.key
 
@@ -164,6 +171,7 @@ async def _submit_once(request: Request, route: Any, body: Any, *, anew: bool = 
         deadline_s=services.settings.request_timeout_s,
         synchronous=True,
         key_of=key_of if count.isascii() and count.isdigit() else None,
+        ear=ear,
     )
 
 

@@ -36,7 +36,11 @@ def test_a_streamed_picture_shows_progress_and_partial_pictures(http: httpx.Clie
 
 
 @pytest.mark.parametrize(
-    ("path", "body"), [("/v1/text2text", {"prompt": "раз"}), ("/v1/image2text", {"image": PICTURE})]
+    ("path", "body"),
+    [
+        ("/v1/text2text", {"prompt": "медленно"}),
+        ("/v1/image2text", {"image": PICTURE, "template": "медленно"}),
+    ],
 )
 def test_streamed_texts_grow_and_end_with_the_reply(
     http: httpx.Client, path: str, body: dict[str, Any]
@@ -69,6 +73,20 @@ def test_a_reader_that_leaves_a_stream_takes_the_job_with_it(start_api: Any) -> 
             assert b"text/event-stream" in connection.recv(4096)
             time.sleep(0.2)
         assert cancelled_soon(api, 1)
+        assert not api.services.streams._open
+
+
+def test_no_stream_is_begun_for_which_there_is_no_place(start_api: Any) -> None:
+    with start_api(max_event_streams=1) as api, api.client() as http:
+        api.services.streams.acquire("another")
+        reply = http.post("/v1/text2image", json={"prompt": "кот", "stream": True})
+        assert reply.status_code == 503
+        assert reply.json()["error"]["code"] == "too_many_streams"
+        assert not api.worker.done
+        api.services.streams.release("another")
+        assert stream(http, "/v1/text2image", {"prompt": "кот"})[-1]["event"] == "completed"
+        with pytest.raises(AssertionError):
+            stream(http, "/v1/text2image", {"prompt": "кот", "n": 99})
         assert not api.services.streams._open
 
 

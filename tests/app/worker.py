@@ -1,7 +1,7 @@
 """A worker small enough for the HTTP tests: the real queue, and answers that follow from the request alone.
 
-A few words in a prompt steer it: "жди" holds the job until it is cancelled, "сбой" fails it, "неверно" finds
-fault with it.
+A few words in a prompt steer it: "жди" holds the job until it is cancelled, "медленно" takes its time,
+"сбой" fails it, "неверно" finds fault with it.
 """
 
 import io
@@ -181,4 +181,7 @@ class EchoWorker:
             self.consumer.publish(job_id, attempt, PartialImage(0, partial, picture(partial)))
         if isinstance(request, Image2TextRequest | Text2TextRequest):
             self.consumer.publish(job_id, attempt, PartialText(0, "текст"))
-        time.sleep(0.05)
+        # What is published in the last moment before a commit may be dropped, by contract.
+        while not self.consumer._publisher._waiting.empty():
+            time.sleep(0.005)
+        time.sleep(0.2 if getattr(request, "partial_images", 0) or "медленно" in str(request) else 0.01)

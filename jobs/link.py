@@ -5,10 +5,12 @@ leaves a mark so that nobody who starts later takes the emptied server for a new
 """
 
 import asyncio
+import logging
 import threading
 import time
 from typing import Any
 
+import redis
 from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
 from redis.exceptions import RedisError, ResponseError
 
@@ -22,11 +24,16 @@ Argument = str | bytes | int | float
 _PAUSES_S = (0.0, 0.02, 0.05, 0.1, 0.2)
 _LAST_PAUSE_S = 0.3
 _FULL_RETRY_AFTER_S = 10
+_log = logging.getLogger(__name__)
 _ERRORS = (RedisError, OSError, asyncio.IncompleteReadError, TimeoutError)
 
 
 def _pause_s(attempt: int) -> float:
     return _PAUSES_S[attempt] if attempt < len(_PAUSES_S) else _LAST_PAUSE_S
+
+
+def _alarm(prefix: str) -> None:
+    _log.error("the data of queue %s are gone; see `rudolph jobs accept-data-loss`", prefix)
 
 
 def _tired(attempt: int, patience_s: float, give_up_at: float) -> bool:
@@ -89,10 +96,11 @@ class SyncLink:
                     continue
                 if verdict is Verdict.DATA_LOST:
                     self._mark_loss()
-                if verdict not in (Verdict.AGAIN, Verdict.UNSENT):
+                if verdict is not Verdict.AGAIN:
                     raise _refused(verdict, error) from error
                 if _tired(attempt, patience_s, give_up_at):
                     raise _unavailable() from error
+                self._reconnect_if_answered(error)
             time.sleep(_pause_s(attempt))
             attempt += 1
 
@@ -111,6 +119,11 @@ class SyncLink:
         command = _command(script, whole, self._key, (self._prefix, epoch, *arguments))
         return client.execute_command(*command)
 
+    def _reconnect_if_answered(self, error: Exception) -> None:
+        """A server that answers but cannot serve may no longer be the master: ask the Sentinels again."""
+        if isinstance(error, ResponseError) and isinstance(self._client, redis.Redis):
+            self._client.connection_pool.disconnect(inuse_connections=False)
+
     def _adopt(self) -> bool:
         """Accept new data if an operator declared the loss of ours."""
         try:
@@ -128,6 +141,7 @@ class SyncLink:
     def _mark_loss(self) -> None:
         if self._epoch is None:
             return
+        _alarm(self._prefix)
         try:
             self.client().execute_command("SET", self._prefix + "lost", self._epoch)
         except _ERRORS:
@@ -215,7 +229,7 @@ class AsyncLink:
                     continue
                 if verdict is Verdict.DATA_LOST:
                     await self._mark_loss()
-                if verdict not in (Verdict.AGAIN, Verdict.UNSENT):
+                if verdict is not Verdict.AGAIN:
                     raise _refused(verdict, error) from error
                 # An error in reply says that the script has written nothing; silence says nothing.
                 maybe_ran = maybe_ran or (bool(sent) and not isinstance(error, ResponseError))
@@ -269,6 +283,7 @@ class AsyncLink:
     async def _mark_loss(self) -> None:
         if self._epoch is None:
             return
+        _alarm(self._prefix)
         try:
             await self.command("SET", self._prefix + "lost", self._epoch)
         except QueueUnavailable:

@@ -6,8 +6,6 @@ from redis import exceptions
 
 
 class Verdict(Enum):
-    UNSENT = auto()
-    """No connection: the script cannot have run."""
     AGAIN = auto()
     """It may or may not have run; the server is away, loading, or no longer the master."""
     LOAD = auto()

@@ -47,7 +47,8 @@ async def frozen_workers(scale: Scale, progress: OnProgress) -> Report:
     with durable_server() as server:
         async with arena(server.url, progress) as ring:
             fleet = ring.man(scale, steps=15, watchdog_s=3600)
-            submitting = asyncio.create_task(_steady_load(ring, scale.jobs))
+            enough = asyncio.Event()
+            submitting = asyncio.create_task(_steady_load(ring, scale.jobs, enough))
             for number in range(scale.faults):
                 progress("workers frozen", number, scale.faults)
                 victim = fleet.members[number % len(fleet.members)]
@@ -59,8 +60,8 @@ async def frozen_workers(scale: Scale, progress: OnProgress) -> Report:
                 await asyncio.sleep(3 * scale.lease_s)
                 os.kill(victim.process.pid, signal.SIGCONT)
                 await asyncio.sleep(0.2)
-            submitting.cancel()
-            await asyncio.gather(submitting, return_exceptions=True)
+            enough.set()
+            await submitting
             report.mark("all jobs end", await ring.until_done(len(ring.acknowledged), 60))
             await ring.check(report, lease_s=scale.lease_s)
             report.figures["workers frozen"] = scale.faults
@@ -119,15 +120,16 @@ async def rolling_restart(scale: Scale, progress: OnProgress) -> Report:
     with durable_server() as server:
         async with arena(server.url, progress) as ring:
             fleet = ring.man(scale, steps=10, drain_s=0.1)
-            submitting = asyncio.create_task(_steady_load(ring, scale.jobs))
+            enough = asyncio.Event()
+            submitting = asyncio.create_task(_steady_load(ring, scale.jobs, enough))
             while not ring.acknowledged:
                 await asyncio.sleep(0.05)
             for number in range(scale.faults):
                 progress("workers replaced", number, scale.faults)
                 await asyncio.sleep(0.5)
                 await asyncio.to_thread(fleet.restart_one_gently, 0)
-            submitting.cancel()
-            await asyncio.gather(submitting, return_exceptions=True)
+            enough.set()
+            await submitting
             report.mark("all jobs end", await ring.until_done(len(ring.acknowledged), 60))
             await ring.check(report, lease_s=scale.lease_s)
             report.figures["workers replaced"] = scale.faults
@@ -148,11 +150,11 @@ async def wrong_clocks(scale: Scale, progress: OnProgress) -> Report:
     return report
 
 
-async def _steady_load(ring: Arena, per_wave: int) -> None:
+async def _steady_load(ring: Arena, max_waiting: int, enough: asyncio.Event) -> None:
     """New jobs as long as the test goes on, without ever piling up."""
     seed = 0
-    while True:
-        if (await ring.client.stats()).waiting < per_wave:
+    while not enough.is_set():
+        if (await ring.client.stats()).waiting < max_waiting:
             await asyncio.gather(*(ring.submit(f"запрос {seed + index}", seed) for index in range(8)))
             seed += 8
         else:

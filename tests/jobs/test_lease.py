@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from jobs import keys
-from jobs.client import JobClient
+from jobs.client import JobClient, QueueLimits
 from jobs.consumer import JobConsumer
 from jobs.link import SyncLink
 from jobs.replies import CommitReply
@@ -20,10 +20,10 @@ Consumers = Callable[..., JobConsumer]
 async def test_renewed_job_stays_with_its_worker(client: JobClient, consumers: Consumers) -> None:
     job = make_job()
     await client.submit(job)
-    consumer, other = consumers(lease_s=0.3), consumers(lease_s=0.3)
+    consumer, other = consumers(lease_s=1.0), consumers(lease_s=1.0)
     consumer.claim(1)
-    for _ in range(5):
-        await asyncio.sleep(0.15)
+    for _ in range(4):
+        await asyncio.sleep(0.4)
         assert consumer.renew({job.id: 1}).lost == frozenset()
         assert other.reap() == 0
     assert (await client.status(job.id)).attempt == 1
@@ -47,12 +47,12 @@ async def test_lost_lease_is_named_by_renew(client: JobClient, consumers: Consum
     kept, lost = make_job(), make_job()
     for job in (kept, lost):
         await client.submit(job)
-    consumer, other = consumers(lease_s=0.2), consumers(lease_s=0.2)
+    consumer, other = consumers(lease_s=0.1), consumers()
     consumer.claim(2)
     await asyncio.sleep(0.15)
+    consumer.lease_s = 15.0
     consumer.renew({kept.id: 1})
-    await asyncio.sleep(0.1)
-    other.reap()
+    assert other.reap() == 1
     other.claim(1)
     reply = consumer.renew({kept.id: 1, lost.id: 1, "unheard of": 1})
     assert reply.lost == {lost.id, "unheard of"}
@@ -158,25 +158,27 @@ async def test_released_jobs_go_back_to_their_place_uncharged(
 async def test_leases_rest_for_one_lease_after_a_restart(
     server: RedisServer, queue: str, consumers: Consumers
 ) -> None:
+    rest_s = 1.5
     with RedisServer(binary=server.binary) as own:
-        client = await JobClient.connect(own.url, queue=queue)
-        job = make_job()
-        await client.submit(job)
-        worker, other = consumers(url=own.url, lease_s=1.0), consumers(url=own.url, lease_s=1.0)
+        client = await JobClient.connect(own.url, queue=queue, limits=QueueLimits(lease_s=rest_s))
+        kept, lost = make_job(), make_job()
+        for job in (kept, lost):
+            await client.submit(job)
+        worker, other = consumers(url=own.url, lease_s=0.3), consumers(url=own.url, lease_s=rest_s)
         other.reap()
-        worker.claim(1)
+        worker.claim(2)
         own.kill()
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(0.4)
         own.start()
-        for _ in range(4):
-            assert other.reap() == 0
-            await asyncio.sleep(0.1)
-        assert worker.renew({job.id: 1}).lost == frozenset()
-        await asyncio.sleep(0.7)
+        returned_at = asyncio.get_running_loop().time()
         assert other.reap() == 0
-        assert (await client.status(job.id)).attempt == 1
-        await asyncio.sleep(0.5)
-        assert other.reap() == 1
+        worker.lease_s = 30.0
+        assert worker.renew({kept.id: 1}).lost == frozenset()
+        while (await client.status(lost.id)).state is JobState.RUNNING:
+            other.reap()
+            await asyncio.sleep(0.05)
+        assert asyncio.get_running_loop().time() - returned_at >= rest_s - 0.1
+        assert (await client.status(kept.id)).state is JobState.RUNNING
         await client.close()
 
 

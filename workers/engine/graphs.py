@@ -7,6 +7,7 @@ device without graphs the same steps run one kernel after the other.
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from logging import getLogger
 from typing import Any
@@ -258,7 +259,11 @@ def _capture(step: Callable[[], None], stream: torch.cuda.Stream, pool: Any) -> 
         graph.capture_begin(pool=pool, capture_error_mode="thread_local")
         try:
             step()
-        finally:
-            graph.capture_end()
+        except BaseException:
+            # Ending a broken capture fails too; the first error is the one to tell (a lack of memory, say).
+            with suppress(RuntimeError):
+                graph.capture_end()
+            raise
+        graph.capture_end()
     torch.cuda.current_stream(stream.device).wait_stream(stream)
     return graph.replay

@@ -17,6 +17,7 @@ PORT ?= 8000
 MODEL ?=
 DATA_DIR ?= var
 ARGS ?=
+QUALITY_PORT ?= 18765
 
 .PHONY: help
 help:  ## Show this list
@@ -60,7 +61,7 @@ demo-checkpoint: $(STAMPS)/train  ## Train the demo checkpoint from nothing; a k
 
 .PHONY: demo-quality
 demo-quality: $(STAMPS)/train  ## Serve the demo checkpoint and measure it over HTTP
-	@exec sh scripts/demo_quality.sh $(BIN) $(or $(MODEL),checkpoints/demo) 8765 $(ARGS)
+	@exec sh scripts/demo_quality.sh $(BIN) $(or $(MODEL),checkpoints/demo) $(QUALITY_PORT) $(ARGS)
 
 .PHONY: clean
 clean:  ## Remove the environment and caches; data in var/ stays

@@ -133,12 +133,20 @@ class JobClient(Operators):
         return status_of(job_id, await self._record(job_id))
 
     async def outcome(self, job_id: str) -> Outcome | None:
-        """The job's one outcome; None while it has none yet. Raises JobNotFound."""
+        """The job's one outcome; None while it has none yet. Raises JobNotFound.
+
+        With replicas configured a result is shown once they have it, so that no failover can replace it.
+        """
         status = await self.status(job_id)
         if not status.state.is_terminal:
             return None
         if status.state in (JobState.SUCCEEDED, JobState.FAILED):
-            data = await self._link.command("GET", keys.result(self._queue, job_id))
+            data = await self._link.read_confirmed(
+                "GET",
+                keys.result(self._queue, job_id),
+                replicas=self._limits.wait_replicas,
+                replica_timeout_ms=self._limits.wait_timeout_ms,
+            )
             if data is not None:
                 return codec.decode_outcome(data)
         if status.state is JobState.SUCCEEDED:

@@ -15,15 +15,14 @@ from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
 from redis.exceptions import RedisError, ResponseError
 
 from jobs import connection, keys
-from jobs.errors import DataLost, OutcomeUnknown, QueueError, QueueFull, QueueUnavailable
+from jobs.errors import OutcomeUnknown, QueueUnavailable
 from jobs.scripts import Script, load_scripts
-from jobs.verdict import Verdict, judge
+from jobs.verdict import Verdict, judge, refusal, unavailable
 
 Argument = str | bytes | int | float
 
 _PAUSES_S = (0.0, 0.02, 0.05, 0.1, 0.2)
 _LAST_PAUSE_S = 0.3
-_FULL_RETRY_AFTER_S = 10
 _log = logging.getLogger(__name__)
 _ERRORS = (RedisError, OSError, asyncio.IncompleteReadError, TimeoutError)
 
@@ -39,18 +38,6 @@ def _alarm(prefix: str) -> None:
 def _tired(attempt: int, patience_s: float, give_up_at: float) -> bool:
     """Whoever has any patience tries twice, even if the first try used it up waiting for a lost reply."""
     return time.monotonic() >= give_up_at and (attempt > 0 or patience_s == 0)
-
-
-def _refused(verdict: Verdict, error: Exception) -> QueueError:
-    if verdict is Verdict.FULL:
-        return QueueFull("the queue's memory is full", _FULL_RETRY_AFTER_S)
-    if verdict in (Verdict.DATA_LOST, Verdict.OTHER_EPOCH):
-        return DataLost("the queue has lost its data; an operator must look at it")
-    return QueueError(f"the queue cannot run: {type(error).__name__}: {error}")
-
-
-def _unavailable() -> QueueUnavailable:
-    return QueueUnavailable("the queue cannot be reached at the moment")
 
 
 def _command(script: Script, whole: bool, key: str, arguments: tuple[Argument, ...]) -> tuple[Argument, ...]:
@@ -97,9 +84,9 @@ class SyncLink:
                 if verdict is Verdict.DATA_LOST:
                     self._mark_loss()
                 if verdict is not Verdict.AGAIN:
-                    raise _refused(verdict, error) from error
+                    raise refusal(verdict, error) from error
                 if _tired(attempt, patience_s, give_up_at):
-                    raise _unavailable() from error
+                    raise unavailable() from error
                 self._reconnect_if_answered(error)
             time.sleep(_pause_s(attempt))
             attempt += 1
@@ -194,7 +181,20 @@ class AsyncLink:
                 await wire.send_command(*command)
                 return await wire.read_response()
         except _ERRORS as error:
-            raise _unavailable() from error
+            raise unavailable() from error
+
+    async def read_confirmed(self, *command: Argument, replicas: int, replica_timeout_ms: int) -> Any:
+        """What a plain command reads, once `replicas` have everything that it may have read.
+
+        Raises QueueUnavailable otherwise.
+        """
+        try:
+            reply, confirmed = await self._exchange(command, replicas, replica_timeout_ms, [])
+        except _ERRORS as error:
+            raise unavailable() from error
+        if confirmed < replicas:
+            raise unavailable()
+        return reply
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -230,7 +230,7 @@ class AsyncLink:
                 if verdict is Verdict.DATA_LOST:
                     await self._mark_loss()
                 if verdict is not Verdict.AGAIN:
-                    raise _refused(verdict, error) from error
+                    raise refusal(verdict, error) from error
                 # An error in reply says that the script has written nothing; silence says nothing.
                 maybe_ran = maybe_ran or (bool(sent) and not isinstance(error, ResponseError))
                 if _tired(attempt, patience_s, give_up_at):
@@ -238,7 +238,7 @@ class AsyncLink:
                         raise OutcomeUnknown(
                             "the queue did not answer; retry with the same idempotency key"
                         ) from error
-                    raise _unavailable() from error
+                    raise unavailable() from error
                 if isinstance(self._client, AsyncRedisCluster):
                     await self._refresh()
             await asyncio.sleep(_pause_s(attempt))

@@ -4,6 +4,10 @@ from enum import Enum, auto
 
 from redis import exceptions
 
+from jobs.errors import DataLost, QueueError, QueueFull, QueueUnavailable
+
+_FULL_RETRY_AFTER_S = 10
+
 
 class Verdict(Enum):
     AGAIN = auto()
@@ -64,3 +68,16 @@ def judge(error: Exception) -> Verdict:
     if isinstance(error, passing) or any(words in text for words in _PASSING_WORDS):
         return Verdict.AGAIN
     return Verdict.BROKEN
+
+
+def refusal(verdict: Verdict, error: Exception) -> QueueError:
+    """The error to raise for a verdict that no repetition changes."""
+    if verdict is Verdict.FULL:
+        return QueueFull("the queue's memory is full", _FULL_RETRY_AFTER_S)
+    if verdict in (Verdict.DATA_LOST, Verdict.OTHER_EPOCH):
+        return DataLost("the queue has lost its data; an operator must look at it")
+    return QueueError(f"the queue cannot run: {type(error).__name__}: {error}")
+
+
+def unavailable() -> QueueUnavailable:
+    return QueueUnavailable("the queue cannot be reached at the moment")

@@ -67,6 +67,9 @@ class Arena:
     progress: OnProgress
     fleet: Fleet | None = None
     acknowledged: dict[str, Job] = field(default_factory=dict[str, Job])
+    follows: bool = False
+    """Wait for each job as its client would, and remember what was shown."""
+    shown: dict[str, object] = field(default_factory=dict[str, object])
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list[asyncio.Task[Any]])
 
@@ -95,6 +98,8 @@ class Arena:
                 await asyncio.sleep(0.05)
                 continue
             self.acknowledged[submission.id] = job
+            if self.follows:
+                self._tasks.append(asyncio.create_task(self._follow(submission.id)))
             return submission.id
 
     async def submit_all(self, prompts: Iterable[str], *, at_once: int = 16, **fields: Any) -> None:
@@ -161,6 +166,11 @@ class Arena:
         report.exactly(
             "results that changed", sum(again[job_id] != data for job_id, data in first.items()), 0
         )
+        if self.follows:
+            last = {job_id: await self.client.outcome(job_id) for job_id in self.shown}
+            changed = sum(last[job_id] != outcome for job_id, outcome in self.shown.items())
+            report.exactly("results shown to clients that changed", changed, 0)
+            report.exactly("clients without an answer", len(self.acknowledged) - len(self.shown), 0)
         totals = (await self.client.stats()).totals
         report.exactly("terminal states set", sum(totals.values()), len(self.acknowledged))
         report.figures["jobs"] = len(self.acknowledged)
@@ -183,6 +193,11 @@ class Arena:
             self.fleet.stop()
         await self.client.close()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    async def _follow(self, job_id: str) -> None:
+        while job_id not in self.shown:
+            with contextlib.suppress(QueueUnavailable):
+                self.shown[job_id] = await self.client.wait(job_id, None)
 
     async def _results(self) -> dict[str, bytes | None]:
         link = self.client._link

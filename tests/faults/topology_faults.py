@@ -16,6 +16,7 @@ async def failover(scale: Scale, progress: OnProgress) -> Report:
     )
     with sentinel_group() as group:
         async with arena(group.url, progress, limits=limits) as ring:
+            ring.follows = True
             ring.man(scale)
             submitting = asyncio.create_task(ring.submit_all(prompts(scale.jobs)))
             slowest_s = 0.0

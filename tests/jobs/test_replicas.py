@@ -5,11 +5,13 @@ import uuid
 from collections.abc import AsyncGenerator, Generator
 
 import pytest
+from redis import Redis
 
 from jobs import keys
 from jobs.client import JobClient, QueueLimits
+from jobs.consumer import JobConsumer
 from jobs.errors import OutcomeUnknown, QueueFull, QueueUnavailable
-from tests.jobs.samples import make_job
+from tests.jobs.samples import commit, make_job, make_result
 from tests.jobs.servers import RedisServer, free_port
 
 
@@ -87,9 +89,55 @@ async def test_master_that_asks_for_replicas_refuses_without(
     assert (await client.stats()).waiting == 0
 
 
+async def test_result_is_shown_once_a_replica_has_it(master: RedisServer, client: JobClient) -> None:
+    consumer = JobConsumer(master.url, queue=client._queue, worker_id="w")
+    with _replica_of(master) as replica:
+        await _until_linked(replica)
+        job = make_job()
+        await client.submit(job)
+        [claimed] = consumer.claim(1)
+        waiting = asyncio.create_task(client.wait(job.id, 20))
+        await asyncio.sleep(0.1)
+        replica.freeze()
+        commit(consumer, claimed)
+        with pytest.raises(QueueUnavailable):
+            await client.outcome(job.id)
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        replica.thaw()
+        assert await waiting == make_result()
+    consumer.close()
+
+
 async def test_server_that_was_never_reached_cannot_have_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.client._SUBMIT_PATIENCE_S", 0.3)
     client = JobClient(f"redis://127.0.0.1:{free_port()}/0", "q", QueueLimits())
     with pytest.raises(QueueUnavailable):
         await client.submit(make_job())
     await client.close()
+
+
+async def test_server_that_is_no_longer_the_master_is_unavailable_until_it_is_again(
+    master: RedisServer, client: JobClient
+) -> None:
+    consumer = JobConsumer(master.url, queue=client._queue, worker_id="w", patience_s=0.2)
+    assert consumer.claim(1) == []
+    with master.client() as redis:
+        redis.execute_command("REPLICAOF", "127.0.0.1", free_port())
+        with pytest.raises(QueueUnavailable):
+            consumer.claim(1)
+        with pytest.raises(QueueUnavailable):
+            await client.cancel(await _queued_before(redis, client))
+        redis.execute_command("REPLICAOF", "NO", "ONE")
+    assert consumer.claim(1) != []
+    consumer.close()
+
+
+async def _queued_before(redis: Redis, client: JobClient) -> str:
+    """A job that the server has, whatever its role."""
+    redis.execute_command("REPLICAOF", "NO", "ONE")
+    job = make_job()
+    with pytest.raises(OutcomeUnknown):
+        await client.submit(job)
+    redis.execute_command("REPLICAOF", "127.0.0.1", free_port())
+    return job.id

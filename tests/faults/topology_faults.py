@@ -45,6 +45,7 @@ async def over_a_cluster(scale: Scale, progress: OnProgress) -> Report:
     report = Report()
     with cluster() as url:
         async with arena(url, progress) as ring:
+            ring.follows = True
             ring.man(scale)
             await ring.submit_all(prompts(scale.jobs))
             report.mark("all jobs end", await ring.until_done(scale.jobs, 60 + scale.jobs / 10))

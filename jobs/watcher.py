@@ -22,6 +22,7 @@ from jobs.types import Event, JobState, StateChanged
 _BLOCK_MS: Final = 900
 _SOCKET_TIMEOUT_S: Final = 5.0
 _READ_COUNT: Final = 512
+_LIVE_STATES: Final = (b"queued", b"running")
 _POLL_S: Final = 1.0
 _POLL_CHUNK: Final = 500
 _MAX_HISTORY: Final = 8192
@@ -199,8 +200,8 @@ class Watcher:
             return
         try:
             body = codec.decode_event_body(data) if data else _state_of(fields)
-        except CodecError:
-            return  # from a newer release; the terminal state will be told in words of ours
+        except (CodecError, ValueError, KeyError):
+            return  # from a newer release; the polling tells the end
         event = Event(event_id, job_id, int(fields[b"a"]), body)
         if len(data) <= _MAX_HISTORY_EVENT_BYTES:
             self._history.append(event)
@@ -230,9 +231,7 @@ class Watcher:
             chunk = watched[start : start + _POLL_CHUNK]
             states = await self._link.run("states", *chunk, patience_s=0.0)
             ending |= {
-                job_id
-                for job_id, state in zip(chunk, states, strict=True)
-                if not state or JobState(state.decode()).is_terminal
+                job_id for job_id, state in zip(chunk, states, strict=True) if state not in _LIVE_STATES
             }
         # Twice in a row, so that events which are on their way are told before the end.
         for job_id in ending & self._ending:

@@ -184,6 +184,20 @@ async def test_slow_reader_loses_progress_but_never_the_end(client: JobClient, c
     assert rest[-1] == StateChanged(JobState.SUCCEEDED)
 
 
+async def test_events_of_a_newer_release_do_not_stop_the_reader(
+    client: JobClient, consumer: JobConsumer, server: RedisServer, queue: str
+) -> None:
+    job = make_job()
+    await client.submit(job)
+    listening = asyncio.create_task(_collect(client, job.id))
+    await asyncio.sleep(0.2)
+    with server.client() as wire:
+        for fields in ({"b": b"E\x63\x80"}, {"s": "pondering", "r": ""}, {"z": "1"}):
+            wire.xadd(keys.events(queue), {"j": job.id, "a": "1", **fields})
+    commit(consumer, consumer.claim(1)[0])
+    assert (await asyncio.wait_for(listening, 1.9))[-1].body == StateChanged(JobState.SUCCEEDED)
+
+
 async def test_left_stream_leaves_nothing_behind(client: JobClient) -> None:
     job = make_job()
     await client.submit(job)

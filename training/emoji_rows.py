@@ -4,7 +4,7 @@ Knows how often each kind of row comes; the codes come from `emoji_codes`, the l
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -34,6 +34,8 @@ class EmojiMixture:
     alias_share: float = 0.3
     weak_share: float = 0.15
     """Share of slightly moved pictures, as the encoder sees them, among drawn rows."""
+    wrong_share: float = 0.5
+    """Largest share of wrong codes among those that a drawn row reads; each row has a share of its own."""
     settle_at: float = 0.75
     """Fraction of the steps after which drawn rows show composed codes only."""
     draw_weights: LossWeights = DRAW_WEIGHTS
@@ -83,7 +85,15 @@ class EmojiRows:
         moved = (torch.rand(count, generator=random) < mixture.weak_share) & (not settled)
         codes = torch.where(moved[:, None], self._codes.weak[places], self._composed(places))
         texts = [self._prompt(place, random) for place in places]
-        return self._builder.text_to_image(texts, codes.long(), mixture.draw_weights)
+        rows = self._builder.text_to_image(texts, codes, mixture.draw_weights)
+        return replace(rows, shown=self._with_wrong_codes(codes, random))
+
+    def _with_wrong_codes(self, codes: Tensor, random: Generator) -> Tensor:
+        """Some codes replaced by those that other emoji have in the same cell."""
+        shares = torch.rand(len(codes), 1, generator=random) * self._mixture.wrong_share
+        wrong = torch.rand(codes.shape, generator=random) < shares
+        others = torch.randint(len(self._codes.white), codes.shape, generator=random)
+        return torch.where(wrong, self._codes.white.gather(0, others), codes)
 
     def _composed(self, places: Sequence[int]) -> Tensor:
         return self._codes.composed([self._codes.pairs[place] for place in places])

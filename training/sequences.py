@@ -35,11 +35,20 @@ class Rows:
     weights: LossWeights
     kind: str
     """What the rows teach; the losses are shown under this name."""
+    shown: Tensor | None = None
+    """What the network reads in place of the codes, some of them wrong; None: the codes themselves. Without
+    wrong ones a small set is learnt by heart from the codes before, and hardly from the text."""
 
     def input_ids(self) -> Tensor:
-        """Shape = (rows, length)."""
-        parts = [part for part in (self.left, self.codes, self.right) if part is not None]
-        return torch.cat(parts, dim=1)
+        """What the network reads, shape = (rows, length)."""
+        return self._joined(self.codes if self.shown is None else self.shown)
+
+    def target_ids(self) -> Tensor:
+        """What it shall say, shape = (rows, length)."""
+        return self._joined(self.codes)
+
+    def _joined(self, codes: Tensor | None) -> Tensor:
+        return torch.cat([part for part in (self.left, codes, self.right) if part is not None], dim=1)
 
 
 class RowBuilder:

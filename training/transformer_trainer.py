@@ -95,9 +95,9 @@ def row_losses(
     is computed.
     """
     config = transformer.config
-    ids = rows.input_ids().to(device)
+    ids = rows.target_ids().to(device)
     with autocast(device, enabled=bf16):
-        hidden = network.encode(transformer, ids)
+        hidden = network.encode(transformer, rows.input_ids().to(device))
         losses: dict[str, Tensor] = {}
         left_end, image_end = config.image_start, config.right_start
         if rows.weights.left:

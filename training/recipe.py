@@ -89,7 +89,7 @@ class Recipe:
     """Share of the image tokenizer's pictures that are hardly moved."""
     transformer: TransformerTraining = field(
         default_factory=lambda: TransformerTraining(
-            total_steps=1900, optimizer=OptimizerSettings(learning_rate=1.2e-3, warm_up_steps=100)
+            total_steps=4500, optimizer=OptimizerSettings(learning_rate=1.2e-3, warm_up_steps=100)
         )
     )
     drawing: DrawingTraining = field(

@@ -39,18 +39,15 @@ async def test_submitted_job_is_claimed_computed_and_answered(
 async def test_events_tell_states_and_progress_in_order(client: JobClient, consumer: JobConsumer) -> None:
     job = make_job()
     await client.submit(job)
-    told: list[object] = []
-
-    async def listen() -> None:
-        told.extend([event.body async for event in client.events(job.id)])
-
-    listener = asyncio.create_task(listen())
-    await asyncio.sleep(0.2)
+    stream = client.events(job.id)
+    told: list[object] = [(await anext(stream)).body]
     consumer.claim(1)
     consumer.publish(job.id, 1, Progress("decode", 1, 4))
-    await asyncio.sleep(0.2)
+    while (await client.status(job.id)).progress is None:
+        await asyncio.sleep(0.02)
     consumer.commit(job.id, 1, make_result(), compute_s=0.1, model="m")
-    await asyncio.wait_for(listener, 5)
+    async with asyncio.timeout(5):
+        told.extend([event.body async for event in stream])
     assert told == [
         StateChanged(JobState.QUEUED),
         StateChanged(JobState.RUNNING),

@@ -23,14 +23,17 @@ async def _collect(client: JobClient, job_id: str, after: str | None = None) -> 
 async def _run_with_progress(client: JobClient, consumer: JobConsumer, steps: int) -> tuple[str, list[Event]]:
     job = make_job()
     await client.submit(job)
-    listening = asyncio.create_task(_collect(client, job.id))
-    await asyncio.sleep(0.1)
+    stream = client.events(job.id)
+    events = [await anext(stream)]
     [claimed] = consumer.claim(1)
     for step in range(steps):
         consumer.publish(job.id, 1, Progress("decode", step, steps))
-    await asyncio.sleep(0.3)
+    while (await client.status(job.id)).progress != Progress("decode", steps - 1, steps):
+        await asyncio.sleep(0.02)
     commit(consumer, claimed)
-    return job.id, await asyncio.wait_for(listening, 5)
+    async with asyncio.timeout(5):
+        events.extend([event async for event in stream])
+    return job.id, events
 
 
 async def test_cut_stream_goes_on_behind_the_last_event(client: JobClient, consumer: JobConsumer) -> None:
@@ -62,14 +65,14 @@ async def test_stream_of_an_unknown_job_is_not_found(client: JobClient) -> None:
 async def test_partial_pictures_reach_those_who_watch(client: JobClient, consumer: JobConsumer) -> None:
     job = make_job()
     await client.submit(job)
-    listening = asyncio.create_task(_collect(client, job.id))
-    await asyncio.sleep(0.1)
+    stream = client.events(job.id)
+    await anext(stream)
     [claimed] = consumer.claim(1)
     picture = PartialImage(0, 0, b"\x89PNG" + bytes(20_000))
     consumer.publish(job.id, 1, picture)
-    await asyncio.sleep(0.2)
+    await asyncio.to_thread(consumer.close)
     commit(consumer, claimed)
-    assert picture in [event.body for event in await listening]
+    assert picture in [event.body async for event in stream]
 
 
 async def test_large_events_do_not_pile_up(

@@ -134,7 +134,7 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> StepOutput:
-        """Decode every row by one token, start what fits, score a chunk, and tell what is finished."""
+        """Decode every row by a token or more, start what fits, score a chunk, and tell what is finished."""
         plan = self._schedule()
         self._launch(plan)
         return self._collect(idle=plan.is_empty)
@@ -150,7 +150,9 @@ class Engine:
         if decoding:
             with self._meter.timed("decode", [row.group.owner for row in decoding]):
                 if plan.decode:
-                    launched.drawn.append(self._runner.decode(plan.decode))
+                    drawn = self._runner.decode(plan.decode)
+                    plan.lengths = drawn.lengths
+                    launched.drawn.append(drawn)
                 launched.drawn += [self._runner.jump(jump) for jump in plan.jumps]
         try:
             self._launch_prompts(plan, launched)
@@ -168,7 +170,7 @@ class Engine:
             "score": sum(len(chunk.indices) for chunk in plan.chunks),
         }
         moved = self._scheduler.advance(plan)
-        self._meter.tokens = len(moved)
+        self._meter.tokens = len(moved) + sum(plan.lengths) - len(plan.lengths)
         groups = {id(row.group): row.group for row in moved}
         launched.groups = [*groups.values(), *(chunk.group for chunk in plan.chunks)]
         pictures = [row for row in moved if row.target is Segment.IMAGE]

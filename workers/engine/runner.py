@@ -18,6 +18,7 @@ from model.kernels import make_fused_step
 from model.kv_cache import KeyValueCache
 from model.sampler import sample
 from model.transformer import Transformer
+from workers.engine.ahead import Ahead
 from workers.engine.batch import Batch
 from workers.engine.scheduler import Copy, Fill, Jump
 from workers.engine.sequence import Row
@@ -34,6 +35,8 @@ class Drawn:
 
     rows: tuple[Row, ...]
     ids: FromDevice | None
+    lengths: tuple[int, ...] = ()
+    """Tokens that each row of the step knows more than before; empty: one each."""
 
     def by_row(self) -> Iterable[tuple[Row, int]]:
         """Each text row with its id; waits until the device is done with the step."""
@@ -63,6 +66,9 @@ class Runner:
         self._body_hidden = hidden(num_slots)
         self._given_slots: set[int] = set()
         self._decoding: Batch | None = None
+        # Guesses are compared on the host, which on a GPU would have to wait for them.
+        is_cpu = self._device.type == "cpu"
+        self._ahead = Ahead(transformer, self.cache, self._tokens) if is_cpu else None
         self._graphs: StepGraphs | None = None
         if step is not None:
             self._graphs = self._capture(step, num_slots - 1)
@@ -123,10 +129,13 @@ class Runner:
         return self._draw(batch, hidden)
 
     def decode(self, rows: Sequence[Row]) -> Drawn:
-        """Every row reads its last known token and draws the next one."""
+        """Every row reads its last known token and draws the next one, or some more where guesses held."""
         if self._graphs is not None:
             text_rows, ids = self._graphs.decode(rows)
             return Drawn(text_rows, None if ids is None else FromDevice(ids))
+        if self._ahead is not None and self._ahead.takes(rows):
+            self._decoding = None
+            return Drawn((), None, self._ahead.decode(rows))
         batch = self._decoding
         if batch is not None and batch.is_of(rows):
             batch.move_on()

@@ -5,6 +5,7 @@ caller's priority first, then who has the fewest rows running, then who came fir
 """
 
 from dataclasses import dataclass, field
+from itertools import repeat
 
 from model.config import ModelConfig
 from model.layout import Segment
@@ -57,6 +58,8 @@ class StepPlan:
     body_copies: list[Copy] = field(default_factory=list[Copy])
     admitted: list[Row] = field(default_factory=list[Row])
     chunks: list[ScoreChunk] = field(default_factory=list[ScoreChunk])
+    lengths: tuple[int, ...] = ()
+    """Tokens that each decoding row drew, as the runner tells; empty: one each."""
 
     @property
     def is_empty(self) -> bool:
@@ -138,11 +141,13 @@ class Scheduler:
         return plan
 
     def advance(self, plan: StepPlan) -> list[Row]:
-        """The step ran: every row of it knows one more token. Returns these rows, without shadows."""
+        """The step ran: every row of it knows more tokens. Returns these rows, without shadows."""
         for jump in plan.jumps:
             for row in jump.rows:
                 _move(row, jump.length)
-        for row in (*plan.decode, *plan.admitted):
+        for row, length in zip(plan.decode, plan.lengths or repeat(1), strict=False):
+            _move(row, length)
+        for row in plan.admitted:
             _move(row, 1)
         for chunk in plan.chunks:
             if not chunk.group.sets[0].waiting:

@@ -130,8 +130,11 @@ class Worker:
             journal.write(f"{job_id} {claimed.attempt} {CommitReply(reply).value}\n")
 
     def _keep_leases(self) -> None:
+        tester = os.getppid()
         while True:
             time.sleep(self.plan.lease_s / 5)
+            if os.getppid() != tester:
+                os._exit(71)  # the test was killed; its workers must not go on without it
             now = time.monotonic()
             with self.lock:
                 stuck = [job for job in self.running.values() if now - job.moved_at > self.plan.watchdog_s]

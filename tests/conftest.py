@@ -1,8 +1,17 @@
-"""Fixtures that every room uses: the small checkpoints in the official file layout."""
+"""What every room uses: the small checkpoints in the official file layout, and where GPU kernels run.
 
+Without a GPU they run in the interpreter of Triton, chosen when triton is first imported by whatever test:
+so it is chosen here. TRITON_INTERPRET=1 asks for the interpreter where there is a GPU.
+"""
+
+import os
 from pathlib import Path
 
 import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

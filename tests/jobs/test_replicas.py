@@ -23,7 +23,7 @@ def master() -> Generator[RedisServer]:
 
 @pytest.fixture
 async def client(master: RedisServer) -> AsyncGenerator[JobClient]:
-    limits = QueueLimits(wait_replicas=1, wait_timeout_ms=200, max_depth=5)
+    limits = QueueLimits(wait_replicas=1, wait_timeout_ms=1000, max_depth=5)
     connected = await JobClient.connect(master.url, queue=f"replicas-{uuid.uuid4().hex}", limits=limits)
     yield connected
     await connected.close()

@@ -1,16 +1,10 @@
-"""Where the kernels run: on the GPU where there is one, else in Triton's interpreter on the CPU.
-
-The interpreter is chosen when a kernel's module is first imported, so one test run has one of the two;
-TRITON_INTERPRET=1 asks for the interpreter where there is a GPU.
-"""
+"""Where the kernels run: the GPU where there is one, else the interpreter (see tests/conftest.py)."""
 
 import os
 
 import pytest
 import torch
 
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 pytest.importorskip("triton", reason="triton is not installed: the GPU kernels are NOT tested")
 
 

@@ -41,8 +41,14 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, self._in_features).to(self._bias.dtype)
+        if len(rows) == 1:
+            # A row alone has a product of its own in float32, which rounds otherwise than the one for many.
+            return self._product(rows.expand(2, -1).contiguous())[:1].view(*x.shape[:-1], self._out_features)
+        return self._product(rows).view(*x.shape[:-1], self._out_features)
+
+    def _product(self, rows: Tensor) -> Tensor:
         product: Tensor = _ONEDNN._linear_pointwise(rows, self._weight, self._bias, *self._then)
-        return product.view(*x.shape[:-1], self._out_features)
+        return product
 
 
 def packed(linear: nn.Linear, *, gelu: bool = False) -> PackedLinear:

@@ -13,13 +13,14 @@ from tests.tools import require
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tiny_v2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(tiny_v2, tmp_path_factory.mktemp("playground")) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while Playwright is open, its event loop runs in this thread, and no other can.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=require("chromium"), args=ARGUMENTS)

@@ -210,8 +210,8 @@ for (const radio of document.querySelectorAll("[name=direction]")) {
 }
 byId("panel-redraw").elements.image.addEventListener("change", async (event) => {
   const [chosen] = event.target.files;
-  byId("canvas").hidden = byId("clear").hidden = !chosen;
   if (chosen) await board.load(chosen).catch(complain);
+  byId("canvas").hidden = byId("clear").hidden = !chosen;
 });
 byId("clear").addEventListener("click", () => board.clear());
 byId("cancel").addEventListener("click", giveUp);

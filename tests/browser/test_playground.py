@@ -87,6 +87,7 @@ def test_the_painted_part_is_drawn_anew_also_with_the_keyboard(page: Page, tiny_
     go(page)
     expect(page.locator("#error")).to_contain_text("Ничего не закрашено")
     canvas = page.locator("#canvas")
+    expect(canvas).to_be_visible()
     canvas.focus()
     for key in ("ArrowLeft", "Space", "ArrowUp", "Space"):
         page.keyboard.press(key)

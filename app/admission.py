@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from starlette.requests import Request
 
 from app.errors import ApiError, invalid
+from jobs.announcements import ModelInfo
 from jobs.client import JobClient
-from jobs.types import ModelInfo
 
 MAX_RANDOM_SEED = 2**53
 """Seeds that the server draws stay exact in JavaScript, so that a browser can send one back."""

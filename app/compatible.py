@@ -6,16 +6,10 @@ from typing import Any
 from app.errors import ApiError, invalid
 from app.replies import base64_text
 from app.schemas.openai import ChatBody, CompletionBody, EditsBody, ImagesBody, TextChoiceFields
-from jobs.types import (
-    AnswerResult,
-    ImagesResult,
-    JobStatus,
-    ModelInfo,
-    Result,
-    Task,
-    TextsResult,
-    Usage,
-)
+from jobs.announcements import ModelInfo
+from jobs.job import Task
+from jobs.results import AnswerResult, ImagesResult, Result, TextsResult, Usage
+from jobs.status import JobStatus
 
 
 def images_fields(body: ImagesBody, model: ModelInfo) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from jobs.errors import (
     QueueUnavailable,
     TenantQuotaExceeded,
 )
-from jobs.types import JobFailure
+from jobs.results import JobFailure
 
 MAX_RETRY_AFTER_S = 120
 CLIENT_CLOSED_REQUEST = 499

@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from app.services import principal_of, services_of
 from jobs.client import JobClient
-from jobs.types import Event
+from jobs.events import Event
 
 
 class Listening:

@@ -20,15 +20,9 @@ from app.schemas.openai import ChatBody, CompletionBody
 from app.services import services_of
 from app.sse import sse
 from jobs.errors import QueueError
-from jobs.types import (
-    ImagesResult,
-    JobFailure,
-    JobStatus,
-    PartialImage,
-    PartialText,
-    Result,
-    Usage,
-)
+from jobs.events import PartialImage, PartialText
+from jobs.results import ImagesResult, JobFailure, Result, Usage
+from jobs.status import JobStatus
 from telemetry.logging import get_logger
 
 _DONE = ServerSentEvent("[DONE]", sep="\n")

@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from app.schemas import openai, replies, requests
 from app.tasks import TASK_ROUTES, TaskRoute
-from jobs.types import Task
+from jobs.job import Task
 
 DESCRIPTION = (
     "Inference server for RuDOLPH, the Russian text-image-text transformer. Every error is "

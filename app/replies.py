@@ -5,22 +5,21 @@ import math
 from typing import Any
 
 from app.errors import from_failure
-from jobs.types import (
+from jobs.job import JobState
+from jobs.results import (
     AnswerResult,
     ClassifyResult,
     GeneratedImage,
     GeneratedText,
     ImagesResult,
     JobFailure,
-    JobState,
-    JobStatus,
     Outcome,
     RankingResult,
     Result,
     TextsResult,
-    Timings,
     Usage,
 )
+from jobs.status import JobStatus, Timings
 
 
 def task_reply(status: JobStatus, result: Result, *, seed: int | None = None) -> dict[str, Any]:

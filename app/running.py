@@ -30,7 +30,9 @@ from app.translate import rows_of
 from app.waiting import wait_for_outcome
 from jobs.codec import request_digest
 from jobs.errors import QueueError
-from jobs.types import ImagesResult, Job, JobFailure, JobStatus, Result
+from jobs.job import Job
+from jobs.results import ImagesResult, JobFailure, Result
+from jobs.status import JobStatus
 
 PICTURE_TYPES = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
 

@@ -19,7 +19,8 @@ from app.errors import ApiError, from_failure, from_queue_error, internal_error,
 from app.replies import base64_text, task_reply
 from jobs.client import JobClient
 from jobs.errors import QueueError
-from jobs.types import Event, JobFailure, PartialImage, PartialText, Progress, StateChanged
+from jobs.events import Event, PartialImage, PartialText, Progress, StateChanged
+from jobs.results import JobFailure
 from telemetry.logging import get_logger
 
 _EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}")

@@ -17,7 +17,9 @@ from app.schemas.requests import (
     Text2ImageBody,
     Text2TextBody,
 )
-from jobs.types import ModelInfo, Request, Task
+from jobs.announcements import ModelInfo
+from jobs.job import Task
+from jobs.requests import Request
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,14 @@ from app.schemas.requests import (
     Text2ImageBody,
     Text2TextBody,
 )
-from jobs.types import (
+from jobs.announcements import ModelInfo
+from jobs.requests import (
     AnswerRequest,
     Borders,
     ClassifyRequest,
     Codes,
     Image2TextRequest,
     ImagePrompt,
-    ModelInfo,
     Picture,
     RankImagesRequest,
     RankTextsRequest,

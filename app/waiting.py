@@ -14,7 +14,7 @@ from starlette.requests import Request
 from app.errors import ClientGone, deadline_passed
 from jobs.client import JobClient
 from jobs.errors import QueueError
-from jobs.types import Outcome
+from jobs.results import Outcome
 
 SETTLE_S = 3.0
 

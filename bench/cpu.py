@@ -19,13 +19,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.peers import PROMPT, REFERENCE_BATCH, Peers, peers, picture
-from jobs.types import (
+from jobs.job import Task
+from jobs.requests import (
     ClassifyRequest,
     Codes,
     Image2TextRequest,
     RankImagesRequest,
     Sampling,
-    Task,
     Text2ImageRequest,
 )
 from model.config import PRESETS, ModelConfig, VqganConfig

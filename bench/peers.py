@@ -16,7 +16,9 @@ import torch
 import youtokentome
 from PIL import Image
 
-from jobs.types import Job, JobFailure, Request, Result, Task
+from jobs.job import Job, Task
+from jobs.requests import Request
+from jobs.results import JobFailure, Result
 from model.config import ModelConfig, TaskToken, VqganConfig
 from model.image_tokenizer import ImageTokenizer
 from model.rudolph import Rudolph

@@ -13,20 +13,15 @@ from typing import Any, Protocol
 import httpx
 
 from cli.console import CliError, OnProgress
-from jobs.types import (
-    ClassifyRequest,
+from jobs.job import Job, Task
+from jobs.requests import ClassifyRequest, Image2TextRequest, Request, Sampling, Text2ImageRequest
+from jobs.results import (
     ClassifyResult,
     ClassScore,
     GeneratedImage,
     GeneratedText,
-    Image2TextRequest,
     ImagesResult,
-    Job,
-    Request,
     Result,
-    Sampling,
-    Task,
-    Text2ImageRequest,
     TextsResult,
 )
 

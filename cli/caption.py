@@ -10,7 +10,8 @@ from cli.backend import open_backend
 from cli.console import output, progress_bar
 from cli.pictures import read_picture
 from cli.sampling import sampling_of, seed_of
-from jobs.types import TEXT_SAMPLING, Image2TextRequest, TextsResult
+from jobs.requests import TEXT_SAMPLING, Image2TextRequest
+from jobs.results import TextsResult
 
 
 def caption(

@@ -11,7 +11,8 @@ from cli import options
 from cli.backend import open_backend
 from cli.console import CliError, output, progress_bar
 from cli.pictures import read_picture
-from jobs.types import ClassifyRequest, ClassifyResult
+from jobs.requests import ClassifyRequest
+from jobs.results import ClassifyResult
 
 
 def classify(

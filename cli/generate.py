@@ -10,7 +10,8 @@ from cli.backend import open_backend
 from cli.console import output, progress_bar
 from cli.pictures import write_pictures
 from cli.sampling import sampling_of, seed_of
-from jobs.types import IMAGE_SAMPLING, ImagesResult, Text2ImageRequest
+from jobs.requests import IMAGE_SAMPLING, Text2ImageRequest
+from jobs.results import ImagesResult
 
 
 def generate(

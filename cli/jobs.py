@@ -10,7 +10,8 @@ import typer
 
 from cli import options
 from cli.console import CliError, output
-from jobs.types import JobState, JobStatus
+from jobs.job import JobState
+from jobs.status import JobStatus
 
 if TYPE_CHECKING:
     from jobs.client import JobClient

@@ -5,7 +5,9 @@ from pathlib import Path
 from cli.backend import local_job
 from cli.console import CliError, OnProgress
 from cli.models import choose_model
-from jobs.types import JobFailure, Progress, Request, Result
+from jobs.events import Progress
+from jobs.requests import Request
+from jobs.results import JobFailure, Result
 
 
 class LocalBackend:

@@ -2,7 +2,7 @@
 
 import secrets
 
-from jobs.types import Sampling
+from jobs.requests import Sampling
 
 
 def sampling_of(

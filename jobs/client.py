@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from jobs import codec, keys
+from jobs.announcements import ModelInfo, WorkerInfo
 from jobs.errors import (
     DataLost,
     IdempotencyConflict,
@@ -21,11 +22,14 @@ from jobs.errors import (
     QueueUnavailable,
     TenantQuotaExceeded,
 )
+from jobs.events import Event
+from jobs.job import Job, JobState
 from jobs.link import Argument, AsyncLink
 from jobs.operators import Operators
 from jobs.records import failure_of, status_of
 from jobs.replies import QueueStats, Submission
-from jobs.types import Event, Job, JobState, JobStatus, ModelInfo, Outcome, WorkerInfo
+from jobs.results import Outcome
+from jobs.status import JobStatus
 from jobs.watcher import Watcher
 
 _SOCKET_TIMEOUT_S = 4.0

@@ -8,8 +8,12 @@ from typing import Any, Final
 
 import msgspec
 
+from jobs.announcements import WorkerInfo
 from jobs.errors import CodecError
-from jobs.types import EventBody, Job, Outcome, Request, WorkerInfo
+from jobs.events import EventBody
+from jobs.job import Job
+from jobs.requests import Request
+from jobs.results import Outcome
 
 VERSION: Final = 1
 _JOB, _OUTCOME, _EVENT, _WORKER = b"J", b"O", b"E", b"W"

@@ -14,11 +14,14 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from jobs import codec, connection, keys
+from jobs.announcements import WorkerInfo
 from jobs.errors import CodecError, QueueError
+from jobs.events import EventBody
+from jobs.job import JobState
 from jobs.link import Argument, SyncLink
 from jobs.publisher import Publisher
 from jobs.replies import ClaimedJob, CommitReply, RenewReply
-from jobs.types import EventBody, JobFailure, JobState, Outcome, WorkerInfo
+from jobs.results import JobFailure, Outcome
 
 DEFAULT_LEASE_S = 15.0
 _SOCKET_TIMEOUT_S = 5.0

@@ -3,10 +3,11 @@
 from typing import Any
 
 from jobs.errors import JobNotFound
+from jobs.job import JobState
 from jobs.link import AsyncLink
 from jobs.records import dead_letter_of, status_of
 from jobs.replies import DeadLetter
-from jobs.types import JobState, JobStatus
+from jobs.status import JobStatus
 
 _PATIENCE_S = 3.0
 _PURGE_STEP = 100

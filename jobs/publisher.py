@@ -5,8 +5,8 @@ import threading
 
 from jobs import codec
 from jobs.errors import QueueError
+from jobs.events import EventBody, Progress
 from jobs.link import SyncLink
-from jobs.types import EventBody, Progress
 
 _MAX_WAITING = 1000
 _PATIENCE_S = 0.0

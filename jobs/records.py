@@ -4,8 +4,11 @@ from typing import Any
 
 from jobs import codec
 from jobs.errors import CodecError
+from jobs.events import Progress
+from jobs.job import JobState, Task
 from jobs.replies import DeadLetter
-from jobs.types import JobFailure, JobState, JobStatus, Progress, Task, Timings
+from jobs.results import JobFailure
+from jobs.status import JobStatus, Timings
 
 
 def status_of(job_id: str, record: list[Any]) -> JobStatus:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from jobs.types import Job
+from jobs.job import Job
 
 
 @dataclass(frozen=True)

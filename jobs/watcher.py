@@ -15,9 +15,10 @@ from redis.exceptions import RedisError
 
 from jobs import codec, connection, keys
 from jobs.errors import CodecError, DataLost, JobNotFound, QueueError
+from jobs.events import Event, StateChanged
+from jobs.job import JobState
 from jobs.link import AsyncLink
 from jobs.records import status_of
-from jobs.types import Event, JobState, StateChanged
 
 _BLOCK_MS: Final = 900
 _SOCKET_TIMEOUT_S: Final = 5.0

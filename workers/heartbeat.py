@@ -4,9 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from jobs.announcements import WorkerInfo
 from jobs.consumer import JobConsumer
 from jobs.errors import QueueError
-from jobs.types import WorkerInfo
 from telemetry.logging import get_logger
 
 logger = get_logger("workers.heartbeat")

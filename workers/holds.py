@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from jobs.types import Task
+from jobs.job import Task
 
 
 @dataclass(frozen=True)

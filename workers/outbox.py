@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from jobs.consumer import JobConsumer
 from jobs.errors import CodecError, QueueError
+from jobs.events import EventBody
+from jobs.job import Task
 from jobs.replies import CommitReply
-from jobs.types import EventBody, JobFailure, Outcome, Task
+from jobs.results import JobFailure, Outcome
 from telemetry.logging import get_logger
 from telemetry.metrics import WorkerMetrics
 from workers.holds import Holds

@@ -13,9 +13,10 @@ from types import FrameType
 import torch
 from pydantic import ValidationError
 
+from jobs.announcements import ModelInfo
 from jobs.consumer import JobConsumer
 from jobs.errors import QueueError
-from jobs.types import ModelInfo, Task
+from jobs.job import Task
 from model.checkpoint import CheckpointError, load_rudolph
 from model.rudolph import Rudolph
 from telemetry.logging import configure_logging, get_logger

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from jobs.types import EventBody, Job, JobFailure, Outcome
+from jobs.events import EventBody
+from jobs.job import Job
+from jobs.results import JobFailure, Outcome
 from model.rudolph import Rudolph
 from workers.engine.engine import Engine
 from workers.engine.settings import EngineSettings

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from jobs.announcements import ModelInfo, WorkerInfo
 from jobs.consumer import JobConsumer
 from jobs.errors import QueueError
-from jobs.types import ModelInfo, PartialImage, PartialText, Task, WorkerInfo
+from jobs.events import PartialImage, PartialText
+from jobs.job import Task
 from telemetry.logging import get_logger
 from telemetry.metrics import WorkerMetrics, exposition
 from workers import exit_codes

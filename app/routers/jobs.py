@@ -18,7 +18,8 @@ from app.services import principal_of, services_of
 from app.sse import EventStream, job_events, last_event_id
 from app.tasks import route_of
 from jobs.errors import JobNotFound
-from jobs.types import JobStatus, Task
+from jobs.job import Task
+from jobs.status import JobStatus
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

@@ -29,7 +29,10 @@ from app.schemas.openai import (
 )
 from app.services import principal_of, services_of
 from app.tasks import TaskRoute, route_of
-from jobs.types import ImagesResult, JobState, JobStatus, ModelInfo, Result, Task
+from jobs.announcements import ModelInfo
+from jobs.job import JobState, Task
+from jobs.results import ImagesResult, Result
+from jobs.status import JobStatus
 
 _EDITS_FORM = MultipartForm(files={"image": ("image",), "mask": ("mask",)})
 _IMAGE_NAMES = {"image_prompt.image": "image", "image_prompt.mask": "mask"}

@@ -10,34 +10,33 @@ import time
 
 from PIL import Image
 
+from jobs.announcements import ModelInfo, WorkerInfo
 from jobs.consumer import JobConsumer
+from jobs.events import PartialImage, PartialText, Progress
+from jobs.job import Task
 from jobs.replies import ClaimedJob
-from jobs.types import (
+from jobs.requests import (
     AnswerRequest,
-    AnswerResult,
     ClassifyRequest,
+    Image2TextRequest,
+    RankImagesRequest,
+    RankTextsRequest,
+    Text2ImageRequest,
+    Text2TextRequest,
+)
+from jobs.results import (
+    AnswerResult,
     ClassifyResult,
     ClassScore,
     GeneratedImage,
     GeneratedText,
-    Image2TextRequest,
     ImagesResult,
     JobFailure,
-    ModelInfo,
     Outcome,
-    PartialImage,
-    PartialText,
-    Progress,
     RankedItem,
-    RankImagesRequest,
     RankingResult,
-    RankTextsRequest,
-    Task,
-    Text2ImageRequest,
-    Text2TextRequest,
     TextsResult,
     Usage,
-    WorkerInfo,
 )
 
 MODEL = ModelInfo(

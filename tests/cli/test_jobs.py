@@ -17,7 +17,7 @@ from cli.jobs import app
 from jobs.client import JobClient
 from jobs.consumer import JobConsumer
 from jobs.embedded import EmbeddedRedis
-from jobs.types import JobState
+from jobs.job import JobState
 from tests.jobs.samples import commit, make_job
 from tests.jobs.servers import RedisServer
 

@@ -15,7 +15,9 @@ from typing import Any
 from jobs import keys
 from jobs.client import JobClient, QueueLimits
 from jobs.errors import AdmissionError, JobNotFound, OutcomeUnknown, QueueUnavailable
-from jobs.types import Job, Task, Text2TextRequest, TextsResult
+from jobs.job import Job, Task
+from jobs.requests import Text2TextRequest
+from jobs.results import TextsResult
 from tests.faults.fleet import Fleet
 from tests.faults.worker_program import answer
 from tests.jobs.servers import RedisServer

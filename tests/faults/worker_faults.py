@@ -7,7 +7,7 @@ import signal
 import time
 
 from jobs import keys
-from jobs.types import JobState
+from jobs.job import JobState
 from tests.faults.arena import Arena, OnProgress, Report, Scale, arena, durable_server, prompts
 
 

@@ -21,7 +21,8 @@ import msgspec
 from jobs.consumer import JobConsumer
 from jobs.errors import QueueError
 from jobs.replies import ClaimedJob, CommitReply
-from jobs.types import GeneratedText, Text2TextRequest, TextsResult
+from jobs.requests import Text2TextRequest
+from jobs.results import GeneratedText, TextsResult
 
 
 class WorkerPlan(msgspec.Struct, frozen=True):

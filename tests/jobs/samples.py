@@ -3,17 +3,12 @@
 import uuid
 from typing import Any
 
+from jobs.announcements import ModelInfo, WorkerInfo
 from jobs.consumer import JobConsumer
+from jobs.job import Job, Task
 from jobs.replies import ClaimedJob, CommitReply
-from jobs.types import (
-    GeneratedText,
-    Job,
-    ModelInfo,
-    Task,
-    Text2TextRequest,
-    TextsResult,
-    WorkerInfo,
-)
+from jobs.requests import Text2TextRequest
+from jobs.results import GeneratedText, TextsResult
 
 
 def make_job(prompt: str = "привет", *, seed: int = 1, **fields: Any) -> Job:

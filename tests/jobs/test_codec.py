@@ -9,24 +9,18 @@ from hypothesis import strategies as st
 
 from jobs import codec
 from jobs.errors import CodecError
-from jobs.types import (
+from jobs.events import PartialImage, Progress, StateChanged
+from jobs.job import Job, JobState, Task
+from jobs.requests import (
     ClassifyRequest,
     Codes,
-    GeneratedImage,
     ImagePrompt,
-    ImagesResult,
-    Job,
-    JobFailure,
-    JobState,
-    PartialImage,
-    Progress,
     RankImagesRequest,
     Request,
-    StateChanged,
-    Task,
     Text2ImageRequest,
     Text2TextRequest,
 )
+from jobs.results import GeneratedImage, ImagesResult, JobFailure
 from tests.jobs.samples import make_job, make_result, make_worker
 
 requests = st.one_of(

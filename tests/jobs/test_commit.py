@@ -7,8 +7,9 @@ from collections.abc import Callable
 from jobs import keys
 from jobs.client import JobClient
 from jobs.consumer import JobConsumer
+from jobs.job import JobState
 from jobs.replies import CommitReply
-from jobs.types import JobFailure, JobState
+from jobs.results import JobFailure
 from tests.jobs.samples import commit, make_job, make_result
 from tests.jobs.servers import RedisServer
 

@@ -18,7 +18,7 @@ from jobs.client import JobClient
 from jobs.consumer import JobConsumer
 from jobs.embedded import EmbeddedRedis, EmbeddedSettings
 from jobs.errors import DataLost, QueueUnavailable
-from jobs.types import JobState
+from jobs.job import JobState
 from tests.jobs.samples import commit, make_job
 
 

@@ -8,9 +8,10 @@ import pytest
 from jobs import keys
 from jobs.client import JobClient, QueueLimits
 from jobs.consumer import JobConsumer
+from jobs.events import Progress
+from jobs.job import JobState
 from jobs.link import SyncLink
 from jobs.replies import CommitReply
-from jobs.types import JobState, Progress
 from tests.jobs.samples import commit, make_job
 from tests.jobs.servers import RedisServer
 

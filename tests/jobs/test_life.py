@@ -8,8 +8,10 @@ import pytest
 from jobs.client import JobClient
 from jobs.consumer import JobConsumer
 from jobs.errors import JobNotFound
+from jobs.events import Progress, StateChanged
+from jobs.job import JobState
 from jobs.replies import CommitReply
-from jobs.types import JobFailure, JobState, Progress, StateChanged
+from jobs.results import JobFailure
 from tests.jobs.samples import make_job, make_result
 
 

@@ -9,7 +9,8 @@ from jobs import keys
 from jobs.client import JobClient
 from jobs.consumer import JobConsumer
 from jobs.errors import JobNotFound
-from jobs.types import JobFailure, JobState
+from jobs.job import JobState
+from jobs.results import JobFailure
 from tests.jobs.samples import commit, make_job
 from tests.jobs.servers import RedisServer
 

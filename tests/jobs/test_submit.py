@@ -9,7 +9,7 @@ import pytest
 from jobs.client import JobClient
 from jobs.consumer import JobConsumer
 from jobs.errors import IdempotencyConflict, QueueFull, QueueUnavailable, TenantQuotaExceeded
-from jobs.types import JobState
+from jobs.job import JobState
 from tests.jobs.samples import commit, make_job, make_worker
 from tests.jobs.servers import RedisServer, free_port
 

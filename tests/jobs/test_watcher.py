@@ -11,7 +11,8 @@ from jobs import keys
 from jobs.client import JobClient
 from jobs.consumer import JobConsumer
 from jobs.errors import JobNotFound
-from jobs.types import Event, JobState, PartialImage, Progress, StateChanged
+from jobs.events import Event, PartialImage, Progress, StateChanged
+from jobs.job import JobState
 from tests.jobs.samples import commit, make_job, make_result
 from tests.jobs.servers import RedisServer
 

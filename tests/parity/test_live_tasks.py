@@ -15,22 +15,19 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from jobs.types import (
+from jobs.requests import (
     Borders,
     ClassifyRequest,
-    ClassifyResult,
     Codes,
     Image2TextRequest,
     ImagePrompt,
-    ImagesResult,
     RankImagesRequest,
-    RankingResult,
     RankTextsRequest,
     Sampling,
     Text2ImageRequest,
     Text2TextRequest,
-    TextsResult,
 )
+from jobs.results import ClassifyResult, ImagesResult, RankingResult, TextsResult
 from model.config import EOS_ID, ModelConfig, TaskToken
 from model.image_tokenizer import ImageTokenizer
 from model.images import encode_picture

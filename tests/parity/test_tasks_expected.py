@@ -12,26 +12,27 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from jobs.types import (
+from jobs.job import Job, Task
+from jobs.requests import (
     Borders,
     ClassifyRequest,
-    ClassifyResult,
     Codes,
     Image2TextRequest,
     ImagePrompt,
-    ImagesResult,
-    Job,
-    JobFailure,
-    RankedItem,
     RankImagesRequest,
-    RankingResult,
     RankTextsRequest,
     Request,
-    Result,
     Sampling,
-    Task,
     Text2ImageRequest,
     Text2TextRequest,
+)
+from jobs.results import (
+    ClassifyResult,
+    ImagesResult,
+    JobFailure,
+    RankedItem,
+    RankingResult,
+    Result,
     TextsResult,
 )
 from model.checkpoint import load_rudolph

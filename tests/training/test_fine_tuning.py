@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.types import ImagesResult, Job, Sampling, Task, Text2ImageRequest
+from jobs.job import Job, Task
+from jobs.requests import Sampling, Text2ImageRequest
+from jobs.results import ImagesResult
 from model.checkpoint import load_rudolph
 from training.loop import STATE_FILE
 from training.state import load_state

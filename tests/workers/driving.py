@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 
-from jobs.types import Job, JobFailure, Outcome, Request, Result, Task
+from jobs.job import Job, Task
+from jobs.requests import Request
+from jobs.results import JobFailure, Outcome, Result
 from model.checkpoint import load_rudolph
 from model.config import ModelConfig, VqganConfig
 from model.image_tokenizer import ImageTokenizer

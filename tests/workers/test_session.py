@@ -8,29 +8,22 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from jobs.types import (
+from jobs.events import PartialImage, PartialText, Progress
+from jobs.requests import (
     AnswerRequest,
-    AnswerResult,
     Borders,
     ClassifyRequest,
-    ClassifyResult,
     Codes,
     Image2TextRequest,
     ImagePrompt,
-    ImagesResult,
-    JobFailure,
-    PartialImage,
-    PartialText,
-    Progress,
     RankImagesRequest,
-    RankingResult,
     RankTextsRequest,
     Request,
     Sampling,
     Text2ImageRequest,
     Text2TextRequest,
-    TextsResult,
 )
+from jobs.results import AnswerResult, ClassifyResult, ImagesResult, JobFailure, RankingResult, TextsResult
 from model.rudolph import Rudolph
 from tests.workers.driving import drive, is_rising, job, outcome_of, outcomes_of, result_of, small_rudolph
 from workers.engine.settings import EngineSettings

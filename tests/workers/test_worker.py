@@ -13,15 +13,9 @@ import pytest
 
 from jobs.client import JobClient
 from jobs.consumer import JobConsumer
-from jobs.types import (
-    ImagesResult,
-    Job,
-    JobFailure,
-    JobState,
-    Sampling,
-    Task,
-    Text2ImageRequest,
-)
+from jobs.job import Job, JobState, Task
+from jobs.requests import Sampling, Text2ImageRequest
+from jobs.results import ImagesResult, JobFailure
 from model.checkpoint import load_rudolph
 from model.rudolph import Rudolph
 from tests.jobs.servers import RedisServer

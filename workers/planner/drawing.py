@@ -3,14 +3,8 @@
 from collections.abc import Generator
 from typing import cast
 
-from jobs.types import (
-    Borders,
-    GeneratedImage,
-    ImagePrompt,
-    ImagesResult,
-    Text2ImageRequest,
-    Usage,
-)
+from jobs.requests import Borders, ImagePrompt, Text2ImageRequest
+from jobs.results import GeneratedImage, ImagesResult, Usage
 from model.images import PictureFormat
 from model.layout import Segment
 from model.rudolph import Rudolph

@@ -1,6 +1,6 @@
 """What happens on the way, in the words of the queue."""
 
-from jobs.types import EventBody, PartialImage, PartialText, Progress
+from jobs.events import EventBody, PartialImage, PartialText, Progress
 from model.layout import Segment
 from model.rudolph import Rudolph
 from model.tasks import Prompts

@@ -2,17 +2,17 @@
 
 from collections.abc import Generator
 
-from jobs.types import (
+from jobs.job import Job
+from jobs.requests import (
     AnswerRequest,
     ClassifyRequest,
     Image2TextRequest,
-    Job,
     RankImagesRequest,
     RankTextsRequest,
-    Result,
     Text2ImageRequest,
     Text2TextRequest,
 )
+from jobs.results import Result
 from model.rudolph import Rudolph
 from workers.engine.work import Work, WorkResult
 from workers.planner.drawing import draw

@@ -4,18 +4,8 @@ from collections.abc import Generator, Sequence
 
 from torch import Tensor
 
-from jobs.types import (
-    ClassifyRequest,
-    ClassifyResult,
-    ClassScore,
-    Codes,
-    Picture,
-    RankedItem,
-    RankImagesRequest,
-    RankingResult,
-    RankTextsRequest,
-    Usage,
-)
+from jobs.requests import ClassifyRequest, Codes, Picture, RankImagesRequest, RankTextsRequest
+from jobs.results import ClassifyResult, ClassScore, RankedItem, RankingResult, Usage
 from model.rudolph import Rudolph
 from model.tasks import (
     IMAGE_RANKING_TEXT_WEIGHT,

@@ -1,6 +1,6 @@
 """Why a job cannot be done, as far as only the loaded model can tell."""
 
-from jobs.types import JobFailure
+from jobs.results import JobFailure
 
 
 class Refused(Exception):

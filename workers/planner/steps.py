@@ -6,7 +6,7 @@ Knows work items and refusals; knows no task.
 import math
 from collections.abc import Generator, Sequence
 
-from jobs.types import Sampling as JobSampling
+from jobs.requests import Sampling as JobSampling
 from model.images import PictureError
 from model.tasks import Ids, Prompts
 from model.text_tokenizer import TextError

@@ -2,16 +2,9 @@
 
 from collections.abc import Generator
 
-from jobs.types import (
-    AnswerRequest,
-    AnswerResult,
-    GeneratedText,
-    Image2TextRequest,
-    Task,
-    Text2TextRequest,
-    TextsResult,
-    Usage,
-)
+from jobs.job import Task
+from jobs.requests import AnswerRequest, Image2TextRequest, Text2TextRequest
+from jobs.results import AnswerResult, GeneratedText, TextsResult, Usage
 from model.layout import Segment
 from model.rudolph import Rudolph
 from model.tasks import (

@@ -4,22 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from jobs.types import (
+from jobs.job import Job, Task
+from jobs.requests import (
     Borders,
     ClassifyRequest,
-    ClassifyResult,
     Image2TextRequest,
     ImagePrompt,
-    Job,
-    JobFailure,
     RankImagesRequest,
     RankTextsRequest,
     Request,
-    Result,
-    Task,
     Text2ImageRequest,
     Text2TextRequest,
 )
+from jobs.results import ClassifyResult, JobFailure, Result
 from model.checkpoint import load_rudolph
 from workers.session import Finished, Session
 

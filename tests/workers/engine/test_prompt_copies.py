@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.types import Image2TextRequest, Job, Task, TextsResult
+from jobs.job import Job, Task
+from jobs.requests import Image2TextRequest
+from jobs.results import TextsResult
 from model.checkpoint import load_rudolph
 from model.rudolph import Rudolph
 from workers.engine.settings import EngineSettings

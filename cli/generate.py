@@ -23,7 +23,10 @@ def generate(
     candidates: Annotated[
         int | None, typer.Option(min=1, max=256, help="Pictures to draw; the model picks the best n.")
     ] = None,
-    guidance: Annotated[float, typer.Option(min=0.0, max=1.0, help="Weight of the unprompted mix.")] = 0.0,
+    guidance: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Weight of the unprompted probabilities; 0: the prompt alone."),
+    ] = 0.0,
     picture_format: Annotated[str, typer.Option("--format", help="png, jpeg or webp.")] = "png",
     seed: options.Seed = None,
     temperature: options.Temperature = None,

@@ -26,11 +26,13 @@ Queue = Annotated[str, typer.Option("--queue", envvar="RUDOLPH_QUEUE_NAME", help
 DataDir = Annotated[
     Path,
     typer.Option(
-        "--data-dir", envvar="RUDOLPH_DATA_DIR", help="Of a `rudolph serve` that runs its own Redis."
+        "--data-dir",
+        envvar="RUDOLPH_DATA_DIR",
+        help="Data folder of a `rudolph serve` that runs its own Redis.",
     ),
 ]
 JobId = Annotated[str, typer.Argument(help="Id of a job.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=1000)]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="Jobs to show at most.")]
 _DATA_DIR = Path("var")
 
 
@@ -140,7 +142,9 @@ def retry(
 
 @dead_app.command("purge")
 def purge(
-    older_than_s: Annotated[float, typer.Option("--older-than-s", min=0.0, help="Seconds.")] = 0.0,
+    older_than_s: Annotated[
+        float, typer.Option("--older-than-s", min=0.0, help="Only those older than this, in seconds.")
+    ] = 0.0,
     redis_url: options.RedisUrl = None,
     data_dir: DataDir = _DATA_DIR,
     queue: Queue = "rudolph",

@@ -7,9 +7,7 @@ import typer
 
 Model = Annotated[
     Path | None,
-    typer.Option(
-        "--model", envvar="RUDOLPH_MODEL", help="Folder of a checkpoint; default: the one that comes along."
-    ),
+    typer.Option("--model", envvar="RUDOLPH_MODEL", help="Folder of a checkpoint; default: the bundled one."),
 ]
 Preset = Annotated[
     str | None,
@@ -40,8 +38,16 @@ Local = Annotated[
 Seed = Annotated[
     int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Same seed, same result; default: random.")
 ]
-Temperature = Annotated[float | None, typer.Option("--temperature", min=0.01, max=10.0)]
-TopK = Annotated[int | None, typer.Option("--top-k", min=0, help="0 keeps every token, 1 is greedy.")]
-TopP = Annotated[float | None, typer.Option("--top-p", min=0.0, max=1.0)]
+Temperature = Annotated[
+    float | None,
+    typer.Option("--temperature", min=0.01, max=10.0, help="Below 1 plays safe, above 1 dares."),
+]
+TopK = Annotated[
+    int | None, typer.Option("--top-k", min=0, help="Keep the k likeliest tokens; 0: all, 1: greedy.")
+]
+TopP = Annotated[
+    float | None,
+    typer.Option("--top-p", min=0.0, max=1.0, help="Keep the likeliest tokens that add up to this; 1: all."),
+]
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"

@@ -35,18 +35,22 @@ def serve(
     preset: options.Preset = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
-    host: Annotated[str | None, typer.Option(help="Address to listen on; default 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Default 8000; 0: a free one.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; default: RUDOLPH_HOST, else 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Default: RUDOLPH_PORT, else 8000; 0: a free one.")
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", min=0, envvar="RUDOLPH_WORKERS", help="Default: one a GPU, or one; 0: API only."
+            "--workers", min=0, envvar="RUDOLPH_WORKERS", help="Default: one per GPU, or one; 0: API only."
         ),
     ] = None,
     redis_url: options.RedisUrl = None,
     data_dir: Annotated[
         Path,
-        typer.Option("--data-dir", envvar="RUDOLPH_DATA_DIR", help="Where the own Redis keeps its data."),
+        typer.Option("--data-dir", envvar="RUDOLPH_DATA_DIR", help="Where its own Redis keeps the data."),
     ] = Path("var"),
 ) -> None:
     """Run the whole server: HTTP, queue and workers. Stops cleanly on Ctrl-C or SIGTERM."""

@@ -16,11 +16,11 @@ def worker(
     dtype: options.Dtype = "auto",
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, envvar="RUDOLPH_WORKERS", help="Default: one a GPU, or one."),
+        typer.Option("--workers", min=1, envvar="RUDOLPH_WORKERS", help="Default: one per GPU, or one."),
     ] = None,
     redis_url: options.RedisUrl = None,
 ) -> None:
-    """Run one worker a GPU, restarted when they fail, until SIGTERM."""
+    """Run one worker per GPU, restarted when it fails, until SIGTERM."""
     if redis_url is None:
         raise CliError("name the queue's Redis with --redis-url or RUDOLPH_REDIS_URL")
     import signal

@@ -1,4 +1,4 @@
-"""Keeps worker processes alive: one a GPU, or as many as asked for on a CPU.
+"""Keeps worker processes alive: one per GPU, or as many as asked for on a CPU.
 
 A worker that ends is started again after a pause that doubles while it keeps failing. One that reports a
 wrong setting or checkpoint is not: the same would happen again. Workers watch a pipe from here, so none
@@ -38,7 +38,7 @@ OOM_POLL_S = 1.0
 
 
 def worker_devices(device: str, num_workers: int | None) -> list[str]:
-    """The device of each worker: one a GPU unless a number is given; several share a GPU in turn.
+    """The device of each worker: one per GPU unless a number is given; several share a GPU in turn.
 
     `device` is auto, cpu, cuda (all visible devices) or cuda:N.
     """

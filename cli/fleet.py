@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cli.settings import read_settings
 from jobs.consumer import JobConsumer
 from jobs.errors import QueueError
 from telemetry.logging import get_logger
@@ -22,8 +23,11 @@ def start_workers(
     redis_url: str,
     log_format: str | None = None,
 ) -> Supervisor:
-    """Spawn the workers and return their supervisor. Options stand above the RUDOLPH_* variables."""
-    settings = WorkerSettings()
+    """Spawn the workers and return their supervisor. Options stand above the RUDOLPH_* variables.
+
+    Raises CliError for a wrong variable.
+    """
+    settings = read_settings(WorkerSettings)
     devices = worker_devices(device, num_workers)
     threads = settings.cpu_threads or threads_per_worker(len(devices))
     environments: list[dict[str, str]] = []

@@ -97,16 +97,16 @@ class _StopSignal:
 
 
 def _settings(host: str | None, port: int | None) -> "Settings":
-    from pydantic import ValidationError
-
+    from app.auth import load_keys
     from app.settings import Settings
+    from cli.settings import MISCONFIGURED, read_settings
 
+    settings = read_settings(Settings)
     try:
-        settings = Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "RUDOLPH_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise CliError(f"{name}: {first['msg']}", exit_code=78) from error
+        # Read again by the application; a wrong one should be said before anything starts.
+        load_keys(settings)
+    except ValueError as error:
+        raise CliError(str(error), exit_code=MISCONFIGURED) from error
     update: dict[str, object] = {}
     if host is not None:
         update["host"] = host

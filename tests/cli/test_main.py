@@ -1,22 +1,23 @@
 """The command line as a person meets it: real processes, their output and their exit codes."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-COMMANDS = ("serve", "worker", "generate", "caption", "classify", "doctor", "download")
+COMMANDS = ("serve", "worker", "generate", "caption", "classify", "doctor", "download", "jobs", "train")
 
 
-def rudolph(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def rudolph(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "cli", *arguments],
         check=False,
         capture_output=True,
         text=True,
         timeout=120,
-        cwd=cwd,
+        env=os.environ | variables,
     )
 
 
@@ -91,3 +92,16 @@ def test_missing_checkpoint_folder_is_one_line(tmp_path: Path) -> None:
 
 def test_worker_without_a_queue_says_what_it_needs() -> None:
     assert_one_line(rudolph("worker"), "--redis-url")
+
+
+def test_wrong_variable_of_a_worker_is_named() -> None:
+    reply = rudolph("worker", "--redis-url", "redis://127.0.0.1:9", RUDOLPH_SLOTS="many")
+    assert_one_line(reply, "RUDOLPH_SLOTS")
+    assert reply.returncode == 78
+
+
+def test_key_that_is_too_short_is_said_before_anything_starts() -> None:
+    reply = rudolph("serve", "--port", "0", RUDOLPH_API_KEYS="tester=short")
+    assert_one_line(reply, "RUDOLPH_API_KEYS", "16 characters")
+    assert "short" not in reply.stderr
+    assert reply.returncode == 78

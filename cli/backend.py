@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import httpx
 
 from cli.console import CliError, OnProgress
-from jobs.job import Job, Task
+from jobs.job import Job, Task, task_of
 from jobs.requests import ClassifyRequest, Image2TextRequest, Request, Sampling, Text2ImageRequest
 from jobs.results import (
     ClassifyResult,
@@ -101,18 +101,6 @@ def _answer(reply: httpx.Response) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         message = f"HTTP {reply.status_code}; is this a RuDOLPH server?"
     raise CliError(message)
-
-
-def task_of(request: Request) -> Task:
-    match request:
-        case Text2ImageRequest():
-            return Task.TEXT2IMAGE
-        case Image2TextRequest():
-            return Task.IMAGE2TEXT
-        case ClassifyRequest():
-            return Task.CLASSIFY
-        case _:
-            raise CliError(f"no command sends a {type(request).__name__}")
 
 
 def input_of(request: Request) -> dict[str, Any]:

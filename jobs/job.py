@@ -23,6 +23,11 @@ class Task(StrEnum):
     ANSWER = "answer"
 
 
+def task_of(request: Request) -> Task:
+    """What a request asks for; its tag in the wire format is the task's name."""
+    return Task(type(request).__struct_config__.tag)
+
+
 class JobState(StrEnum):
     """Life of a job: queued → running → one of the terminal states (a lost lease sends it back to queued)."""
 

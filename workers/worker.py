@@ -73,9 +73,8 @@ class Worker:
         self._options = options
         self._memory = memory
         self.metrics = WorkerMetrics(CollectorRegistry())
-        self.metrics.model_info.labels(
-            model.name, model.revision, str(model.generation), model.device, model.dtype
-        ).set(1)
+        labels = (model.name, model.revision, str(model.generation), model.device, model.dtype)
+        self.metrics.model_info.labels(*labels).set(1)
         self.metrics.kv_slots_total.set(num_slots)
         self._holds = Holds()
         self._pulse = Pulse()
@@ -217,9 +216,9 @@ class Worker:
             self._give_back_unstarted()
             self._drop_revoked()
             self._step()
-            if not self._session.has_work and not self._claimer.is_alive():
-                break
             if not self._session.has_work:
+                if not self._claimer.is_alive():
+                    break
                 time.sleep(0.01)
         self._claimer.join(2.0)
         self._give_back_unstarted()
@@ -243,8 +242,7 @@ class Worker:
         running = self._session.job_ids
         for job_id in running:
             self._session.cancel(job_id)
-        attempts = self._holds.attempts()
-        unfinished = {job_id: attempt for job_id, attempt in attempts.items() if job_id in running}
+        unfinished = {job: attempt for job, attempt in self._holds.attempts().items() if job in running}
         if unfinished:
             self._release(unfinished)
         if not self._outbox.close(FLUSH_S):
@@ -254,29 +252,28 @@ class Worker:
         logger.info("worker_stopped", worker=self._id)
 
     def _report_crash(self, reason: str) -> None:
-        """Send what is done, then tell the queue that the batch crashed: its jobs run again, alone."""
+        """Send what is done, then tell the queue that the batch crashed."""
         self._claimer.stop()
         self._claimer.join(2.0)
         # Jobs that never reached the engine have no part in it.
         self._give_back_unstarted()
         self._outbox.close(FLUSH_S)
-        try:
-            self._consumer.report_crash(self._holds.attempts(), message=reason)
-        except QueueError as error:
-            # Their leases run out; the queue then counts nothing against them.
-            logger.warning("crash_not_reported", error=str(error))
+        self._blame("worker_crashed", reason)
         self._stop_threads()
 
     def _give_up(self, stuck_s: float) -> None:
         """From the watchdog's thread: the engine loop will not return, so the process ends here."""
         logger.critical("step_hung", worker=self._id, stuck_s=round(stuck_s, 1))
-        try:
-            self._consumer.report_crash(
-                self._holds.attempts(), code="step_hung", message=f"a model step took over {stuck_s:.0f} s"
-            )
-        except QueueError as error:
-            logger.warning("crash_not_reported", error=str(error))
+        self._blame("step_hung", f"a model step took over {stuck_s:.0f} s")
         os._exit(exit_codes.HUNG)
+
+    def _blame(self, code: str, message: str) -> None:
+        """The jobs that are held took the worker down: they run again, alone."""
+        try:
+            self._consumer.report_crash(self._holds.attempts(), code=code, message=message)
+        except QueueError as error:
+            # Their leases run out; the queue then counts nothing against them.
+            logger.warning("crash_not_reported", error=str(error))
 
     def _stop_threads(self) -> None:
         for thread in (self._watchdog, self._keeper, self._heartbeat):

@@ -56,6 +56,12 @@ def _fold(
 
 
 @triton.jit
+def _store(place, key, value, mask, HIDDEN: tl.constexpr):
+    tl.store(place, key, mask=mask)
+    tl.store(place + HIDDEN, value, mask=mask)
+
+
+@triton.jit
 def attend_kernel(
     fused,
     left,
@@ -91,15 +97,10 @@ def attend_kernel(
     query = tl.load(own, mask=in_head, other=0.0).to(tl.float32) * scale
     key = tl.load(own + HIDDEN, mask=in_head, other=0.0)
     value = tl.load(own + 2 * HIDDEN, mask=in_head, other=0.0)
-    in_left = position < LEFT_LENGTH
     cell = position - LEFT_LENGTH
     in_image = (cell >= 0) & (cell < IMAGE_LENGTH)
-    left_place = left_pool + position * TOKEN + lanes
-    body_place = body_pool + cell * TOKEN + lanes
-    tl.store(left_place, key, mask=in_head & in_left)
-    tl.store(left_place + HIDDEN, value, mask=in_head & in_left)
-    tl.store(body_place, key, mask=in_head & (cell >= 0))
-    tl.store(body_place + HIDDEN, value, mask=in_head & (cell >= 0))
+    _store(left_pool + position * TOKEN + lanes, key, value, in_head & (cell < 0), HIDDEN)
+    _store(body_pool + cell * TOKEN + lanes, key, value, in_head & (cell >= 0), HIDDEN)
 
     # The row's own key is at hand and not read back: a program's stores are not ordered before its loads.
     top = tl.sum(query * key.to(tl.float32), axis=0)

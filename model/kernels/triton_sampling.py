@@ -1,7 +1,7 @@
 """Drawing tokens as one Triton kernel, one program a row: filter, guidance, noise, move to the next place.
 
-The measure is `model.sampler`: the same filter, ties as there, and the same integer hash bit by bit.
-Thresholds are found by halving the range of the logits' bit patterns, which needs no sort. Knows no network.
+The measure is `model.sampler`: the same filter, ties as there, and the same integer hash bit by bit. Knows no
+network.
 """
 
 # pyright: basic
@@ -16,181 +16,12 @@ from torch import Tensor
 
 from model.config import EOS_ID
 from model.kernels.launch import lanes_for, launcher
+from model.kernels.triton_filter import argmax, probabilities
+from model.kernels.triton_noise import noisy
 from model.sampler import SamplingRows
 
 MAX_VOCAB = 1 << 16
 """A row is held in one program's registers."""
-
-
-@triton.jit
-def _mix(x):
-    """`model.sampler._mix` in uint32."""
-    x = (x ^ (x >> 16)) * 0x7FEB352D
-    x = (x ^ (x >> 15)) * 0x846CA68B
-    return x ^ (x >> 16)
-
-
-@triton.jit
-def random_bits(seed, position, tokens):
-    """`model.sampler.random_bits`, uint32. seed: int64, position: integer, tokens: integers."""
-    golden = tl.full([], 0x9E3779B9, tl.uint32)
-    low = (seed & 0xFFFFFFFF).to(tl.uint32)
-    high = (seed >> 32).to(tl.uint32)
-    a = _mix(low + golden)
-    b = _mix(high ^ a)
-    key0 = _mix(position.to(tl.uint32) ^ b)
-    key1 = _mix(key0 ^ a) + golden
-    return _mix(_mix(tokens.to(tl.uint32) ^ key0) + key1)
-
-
-@triton.jit
-def gumbel(bits):
-    """`model.sampler.noise` of 32 random bits; log1p(−u) = −log(y) · u / (1 − y) with y = 1 − u rounded."""
-    uniform = ((bits >> 1).to(tl.int32).to(tl.float32) + 0.5) * (1.0 / 2147483648.0)
-    uniform = tl.minimum(uniform, 1.0 - 1.0 / 16777216.0)
-    rest = 1.0 - uniform
-    moved = tl.where(rest == 1.0, 1.0, 1.0 - rest)
-    exponential = tl.where(rest == 1.0, uniform, -tl.log(rest) * (uniform / moved))
-    return -tl.log(exponential)
-
-
-@triton.jit
-def _ordered(x, HALF: tl.constexpr):
-    """Integers in the order of the floats x; both zeros are one."""
-    x = tl.where(x == 0.0, 0.0, x)
-    if HALF:
-        bits = x.to(tl.float16).to(tl.int16, bitcast=True).to(tl.int32)
-        return bits ^ ((bits >> 31) & 0x7FFF)
-    bits = x.to(tl.int32, bitcast=True)
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
-
-
-@triton.jit
-def _sum(main, tail, HAS_TAIL: tl.constexpr):
-    total = tl.sum(main, axis=0)
-    if HAS_TAIL:
-        total += tl.sum(tail, axis=0)
-    return total
-
-
-@triton.jit
-def _max(main, tail, HAS_TAIL: tl.constexpr):
-    largest = tl.max(main, axis=0)
-    if HAS_TAIL:
-        largest = tl.maximum(largest, tl.max(tail, axis=0))
-    return largest
-
-
-@triton.jit
-def _argmax(main, tail, MAIN: tl.constexpr, HAS_TAIL: tl.constexpr):
-    """Id of the largest value, of equal ones the lowest."""
-    best = tl.argmax(main, axis=0)
-    if HAS_TAIL:
-        other = tl.argmax(tail, axis=0) + MAIN
-        best = tl.where(tl.max(tail, axis=0) > tl.max(main, axis=0), other, best)
-    return best
-
-
-@triton.jit
-def _read(logits, lanes, width, temperature, LOWEST: tl.constexpr, HALF: tl.constexpr):
-    """Scores and ordered keys of some ids; those from `width` on are below all."""
-    inside = lanes < width
-    raw = tl.load(logits + lanes, mask=inside, other=float("-inf")).to(tl.float32)
-    scores = tl.div_rn(raw, tl.zeros_like(raw) + temperature)
-    # Half-precision logits stay distinct when divided, so their shorter bit pattern will do.
-    keys = _ordered(raw, HALF) if HALF else _ordered(scores, HALF)
-    return scores, tl.where(inside, keys, LOWEST)
-
-
-@triton.jit
-def _probabilities(
-    logits,
-    row,
-    width,
-    temperatures,
-    top_ks,
-    top_ps,
-    VOCAB: tl.constexpr,
-    MAIN: tl.constexpr,
-    TAIL: tl.constexpr,
-    HALF: tl.constexpr,
-):
-    """What row `row` draws from: temperature, top-k, top-p, softmax; 0 for other ids and from `width` on.
-
-    Ids stand in two blocks, the first MAIN and the rest, so that a vocabulary little above a power of two
-    does not take twice the registers.
-    """
-    HAS_TAIL: tl.constexpr = VOCAB > MAIN
-    LOWEST: tl.constexpr = tl.constexpr(-0x8000 if HALF else -0x7FFFFFFF)
-    ROUNDS: tl.constexpr = tl.constexpr(16 if HALF else 32)
-    lanes = tl.arange(0, MAIN)
-    tail_lanes = MAIN + tl.arange(0, TAIL)
-    top_k = tl.load(top_ks + row).to(tl.int32)
-    top_p = tl.load(top_ps + row)
-    temperature = tl.load(temperatures + row)
-    own = logits + row.to(tl.int64) * VOCAB
-    scores, keys = _read(  # pyright: ignore[reportGeneralTypeIssues]
-        own, lanes, width, temperature, LOWEST, HALF
-    )
-    tail_scores, tail_keys = _read(own, tail_lanes, width, temperature, LOWEST, HALF)
-    highest = _max(keys, tail_keys, HAS_TAIL)
-    top = _max(scores, tail_scores, HAS_TAIL)
-    weights = tl.where(lanes < width, tl.exp(scores - top), 0.0)
-    tail_weights = tl.where(tail_lanes < width, tl.exp(tail_scores - top), 0.0)
-
-    # The largest key that at least k keys reach.
-    low = tl.where(top_k == 1, highest, LOWEST)
-    high = highest
-    for _ in range(tl.where((top_k > 1) & (top_k < width), ROUNDS, 0)):
-        middle = (low | high) - ((low ^ high) >> 1)
-        count = _sum((keys >= middle).to(tl.int32), (tail_keys >= middle).to(tl.int32), HAS_TAIL)
-        low = tl.where(count >= top_k, middle, low)
-        high = tl.where(count >= top_k, high, middle - 1)
-    weights = tl.where(keys >= low, weights, 0.0)
-    tail_weights = tl.where(tail_keys >= low, tail_weights, 0.0)
-
-    # The smallest key above which no more than p stands.
-    target = top_p * _sum(weights, tail_weights, HAS_TAIL)
-    high = highest
-    for _ in range(tl.where((top_p < 1.0) & (top_k != 1), ROUNDS, 0)):
-        middle = (low & high) + ((low ^ high) >> 1)
-        above = _sum(
-            tl.where(keys > middle, weights, 0.0), tl.where(tail_keys > middle, tail_weights, 0.0), HAS_TAIL
-        )
-        high = tl.where(above <= target, middle, high)
-        low = tl.where(above <= target, low, middle + 1)
-    if top_k == 1:
-        # Of equal largest logits the lowest id is taken alone.
-        best = _argmax(keys, tail_keys, MAIN, HAS_TAIL)
-        weights = tl.where(lanes == best, 1.0, 0.0)
-        tail_weights = tl.where(tail_lanes == best, 1.0, 0.0)
-    elif top_p < 1.0:
-        weights = tl.where(keys >= low, weights, 0.0)
-        tail_weights = tl.where(tail_keys >= low, tail_weights, 0.0)
-        edge, tail_edge = (keys == low) & (lanes < width), (tail_keys == low) & (tail_lanes < width)
-        above = _sum(
-            tl.where(keys > low, weights, 0.0), tl.where(tail_keys > low, tail_weights, 0.0), HAS_TAIL
-        )
-        one = _max(tl.where(edge, weights, 0.0), tl.where(tail_edge, tail_weights, 0.0), HAS_TAIL)
-        num_edge = _sum(edge.to(tl.int32), tail_edge.to(tl.int32), HAS_TAIL)
-        num_kept = tl.floor((target - above) / tl.maximum(one, 1e-38)) + 1.0
-        if num_edge.to(tl.float32) > num_kept:
-            place = tl.cumsum(edge.to(tl.int32), axis=0)
-            weights = tl.where(edge & (place.to(tl.float32) > num_kept), 0.0, weights)
-            if HAS_TAIL:
-                place = tl.cumsum(tail_edge.to(tl.int32), axis=0) + tl.sum(edge.to(tl.int32), axis=0)
-                tail_weights = tl.where(tail_edge & (place.to(tl.float32) > num_kept), 0.0, tail_weights)
-    total = _sum(weights, tail_weights, HAS_TAIL)
-    return weights / total, tail_weights / total
-
-
-@triton.jit
-def _noisy(chances, seed, position, lanes):
-    """log p plus noise; no id of probability 0 is ever the largest."""
-    # The least normal float: the logarithm of 0 is not asked for.
-    values = tl.log(tl.maximum(chances, 1.1754943508222875e-38))
-    values += gumbel(random_bits(seed, position, lanes))
-    return tl.where(chances > 0.0, values, float("-inf"))
 
 
 @triton.jit
@@ -226,14 +57,14 @@ def draw_kernel(
     lead = row
     if GUIDED:
         lead = tl.load(leads + row).to(tl.int32)
-    chances, tail_chances = _probabilities(  # pyright: ignore[reportGeneralTypeIssues]
+    chances, tail_chances = probabilities(  # pyright: ignore[reportGeneralTypeIssues]
         logits, lead, width, temperatures, top_ks, top_ps, VOCAB, MAIN, TAIL, HALF
     )
     if GUIDED:
         partner = tl.load(partners + lead).to(tl.int32)
         if partner != lead:
             share = tl.load(shares + lead)
-            others, tail_others = _probabilities(
+            others, tail_others = probabilities(
                 logits, partner, width, temperatures, top_ks, top_ps, VOCAB, MAIN, TAIL, HALF
             )
             chances = (1.0 - share) * chances + share * others
@@ -243,9 +74,9 @@ def draw_kernel(
     if ADVANCE:
         position += 1
     seed = tl.load(seeds + lead)
-    values = _noisy(chances, seed, position, tl.arange(0, MAIN))
-    tail_values = _noisy(tail_chances, seed, position, MAIN + tl.arange(0, TAIL))
-    token = _argmax(values, tail_values, MAIN, VOCAB > MAIN).to(tl.int64)
+    values = noisy(chances, seed, position, tl.arange(0, MAIN))
+    tail_values = noisy(tail_chances, seed, position, MAIN + tl.arange(0, TAIL))
+    token = argmax(values, tail_values, MAIN, VOCAB > MAIN).to(tl.int64)
     if ADVANCE:
         advance = tl.load(advances + row)
         token = tl.where(token >= tl.load(eos_from + row), EOS, token)

@@ -7,16 +7,9 @@ import triton.language as tl
 from torch import Tensor
 
 from model.config import EOS_ID
-from model.kernels.triton_sampling import (
-    Board,
-    DrawRows,
-    _probabilities,
-    blocks_for,
-    draw,
-    draw_onto,
-    gumbel,
-    random_bits,
-)
+from model.kernels.triton_filter import probabilities
+from model.kernels.triton_noise import gumbel, random_bits
+from model.kernels.triton_sampling import Board, DrawRows, blocks_for, draw, draw_onto
 from model.sampler import (
     Guidance,
     SamplingRows,
@@ -52,7 +45,7 @@ def filter_kernel(
 ):
     row = tl.program_id(0)
     width = tl.load(widths + row).to(tl.int32)
-    chances, tail = _probabilities(logits, row, width, temperatures, top_ks, top_ps, VOCAB, MAIN, TAIL, HALF)
+    chances, tail = probabilities(logits, row, width, temperatures, top_ks, top_ps, VOCAB, MAIN, TAIL, HALF)
     lanes, tail_lanes = tl.arange(0, MAIN), MAIN + tl.arange(0, TAIL)
     tl.store(out + row * VOCAB + lanes, chances, mask=lanes < VOCAB)
     tl.store(out + row * VOCAB + tail_lanes, tail, mask=tail_lanes < VOCAB)

@@ -17,6 +17,7 @@ from model.config import PAD_ID, ModelConfig
 from model.kernels.attention import CachedRows, DecodeStep, attend_rows
 from model.kernels.cpu_attention import CpuStep
 from model.kernels.cpu_linear import PackedLinear, can_pack, packed
+from model.kernels.grouped_rows import GroupedRows
 from model.kv_cache import KeyValueCache
 from model.layout import RowGroups, segment_of
 from model.masks import LayerKind, full_mask, key_table, layer_kinds
@@ -140,7 +141,7 @@ class Transformer(nn.Module):
             kind: (self._buffer(kind, "cells"), self._buffer(kind, "valid")) for kind in set(self.kinds)
         }
         plan = CpuStep.plan if positions.device.type == "cpu" else DecodeStep.plan
-        step = plan(cache, tables, groups, positions=positions, left_slots=left_slots, slots=slots)
+        step = plan(cache, tables, GroupedRows(groups, positions, left_slots, slots))
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             fused = qkv.view(-1, 3, config.num_heads, config.head_size)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from model.kernels.cpu_attention import attend_suffix, runs_of
+from model.kernels.grouped_rows import GroupedRows, StepWrites, gather
 from model.kv_cache import KeyValueCache
-from model.layout import RowGroups
 from model.masks import LayerKind
 
 
@@ -77,16 +77,12 @@ def _write_rows(new: Tensor, left: Tensor, body: Tensor, past: CachedRows, start
 class DecodeStep:
     """Indices of one decode step, computed once and used by all layers.
 
-    `writes_left`, `writes_body`: flat places (slot · length + position) of the new keys of left-text rows and
-    of the others; `image_keys[kind]`: flat body places that image rows read, shape = (image rows, max_keys),
-    and `image_masks[kind]` which of them and of the left text count, shape = (image rows, 1, 1, keys).
+    `image_keys[kind]`: flat body places that image rows read, shape = (image rows, max_keys), and
+    `image_masks[kind]` which of them and of the left text count, shape = (image rows, 1, 1, keys).
     """
 
-    groups: RowGroups
-    left_slots: Tensor
-    slots: Tensor
-    writes_left: Tensor
-    writes_body: Tensor
+    rows: GroupedRows
+    writes: StepWrites
     image_keys: dict[LayerKind, Tensor]
     image_masks: dict[LayerKind, Tensor]
     left_mask: Tensor | None
@@ -94,75 +90,50 @@ class DecodeStep:
 
     @classmethod
     def plan(
-        cls,
-        cache: KeyValueCache,
-        tables: dict[LayerKind, tuple[Tensor, Tensor]],
-        groups: RowGroups,
-        *,
-        positions: Tensor,
-        left_slots: Tensor,
-        slots: Tensor,
+        cls, cache: KeyValueCache, tables: dict[LayerKind, tuple[Tensor, Tensor]], rows: GroupedRows
     ) -> "DecodeStep":
-        config, body_length = cache.config, cache.body_length
-        left_length = config.left_text_length
-        num_left, num_image = groups.num_left, groups.num_image
-        device = positions.device
-        body_places = positions[num_left:] - left_length
-        image_cells = body_places[:num_image]
-        image_slots = slots[num_left : num_left + num_image, None]
+        config, groups, device = cache.config, rows.groups, rows.positions.device
         keys: dict[LayerKind, Tensor] = {}
         masks: dict[LayerKind, Tensor] = {}
-        if num_image:
+        if groups.num_image:
+            image_cells = rows.image_cells(cache)
+            all_left = torch.ones(groups.num_image, config.left_text_length, dtype=torch.bool, device=device)
             for kind, (cells, valid) in tables.items():
-                keys[kind] = cells[image_cells] + image_slots * body_length
-                all_left = torch.ones(num_image, left_length, dtype=torch.bool, device=device)
+                keys[kind] = rows.image_places(cache, cells)
                 masks[kind] = torch.cat([all_left, valid[image_cells]], dim=1)[:, None, None]
 
         def causal(own: Tensor, extent: int) -> Tensor:
             return (torch.arange(extent, device=device) <= own[:, None])[:, None, None]
 
-        right_positions = positions[num_left + num_image :]
-        return cls(
-            groups=groups,
-            left_slots=left_slots,
-            slots=slots,
-            writes_left=left_slots[:num_left] * left_length + positions[:num_left],
-            writes_body=slots[num_left:] * body_length + body_places,
-            image_keys=keys,
-            image_masks=masks,
-            left_mask=causal(positions[:num_left], groups.left_extent) if num_left else None,
-            right_mask=causal(right_positions, config.right_start + groups.right_extent)
-            if groups.num_right
-            else None,
-        )
+        left_mask = right_mask = None
+        if groups.num_left:
+            left_mask = causal(rows.positions[: groups.num_left], groups.left_extent)
+        if groups.num_right:
+            right_mask = causal(rows.positions[rows.right], config.right_start + groups.right_extent)
+        return cls(rows, StepWrites.of(cache, rows), keys, masks, left_mask, right_mask)
 
     def attend(self, fused: Tensor, cache: KeyValueCache, layer: int, kind: LayerKind) -> Tensor:
         """Attention of one token a row; stores its keys and values first.
 
         fused: shape = (rows, 3, heads, head_size), rows ordered by segment. Returns shape = (rows, hidden).
         """
-        left, body = cache.left[layer], cache.body[layer]
-        num_left, num_image = self.groups.num_left, self.groups.num_image
-        new, query = fused[:, 1:], fused[:, None, 0]
-        flat_body = body.view(-1, *body.shape[2:])
+        left, body, query = cache.left[layer], cache.body[layer], fused[:, None, 0]
+        left_slots, slots, num_left = self.rows.left_slots, self.rows.slots, self.rows.groups.num_left
+        self.writes.store(fused[:, 1:], left, body)
         contexts: list[Tensor] = []
-        if num_left < self.groups.num_rows:
-            flat_body.index_copy_(0, self.writes_body, new[num_left:])
         if self.left_mask is not None:
-            left.view(-1, *left.shape[2:]).index_copy_(0, self.writes_left, new[:num_left])
-            own = left[:, : self.left_mask.shape[-1]].index_select(0, self.left_slots[:num_left])
+            own = left[:, : self.left_mask.shape[-1]].index_select(0, left_slots[:num_left])
             contexts.append(_attend(query[:num_left], own, self.left_mask))
-        if num_image:
-            rows = slice(num_left, num_left + num_image)
-            places = self.image_keys[kind]
-            near = flat_body.index_select(0, places.flatten()).view(*places.shape, *body.shape[2:])
-            key_value = torch.cat([left.index_select(0, self.left_slots[rows]), near], dim=1)
+        if self.rows.groups.num_image:
+            rows = self.rows.image
+            near = gather(body, self.image_keys[kind])
+            key_value = torch.cat([left.index_select(0, left_slots[rows]), near], dim=1)
             contexts.append(_attend(query[rows], key_value, self.image_masks[kind]))
         if self.right_mask is not None:
-            rows = slice(num_left + num_image, None)
+            rows = self.rows.right
             extent = self.right_mask.shape[-1] - left.shape[1]
-            own = body[:, :extent].index_select(0, self.slots[rows])
-            key_value = torch.cat([left.index_select(0, self.left_slots[rows]), own], dim=1)
+            own = body[:, :extent].index_select(0, slots[rows])
+            key_value = torch.cat([left.index_select(0, left_slots[rows]), own], dim=1)
             contexts.append(_attend(query[rows], key_value, self.right_mask))
         context = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
         return context.reshape(fused.shape[0], -1)

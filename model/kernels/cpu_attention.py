@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.kernels.grouped_rows import GroupedRows, StepWrites, gather
 from model.kv_cache import KeyValueCache
-from model.layout import RowGroups
 from model.masks import LayerKind
 
 _FLASH: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -108,11 +108,10 @@ def attend_suffix(fused: Tensor, mask: Tensor, pools: Sequence[tuple[Tensor, Seq
 class CpuStep:
     """What one decode step reads and writes; computed once, used by all layers.
 
-    Rows are in the order of `groups`; rows that read left text and picture are the body rows.
+    Rows that are not of left text are the body rows.
     """
 
-    left_writes: Tensor
-    body_writes: Tensor
+    writes: StepWrites
     left_rows: list[tuple[int, int]]
     """(left slot, keys) of each left-text row."""
     order: Tensor | None
@@ -129,33 +128,23 @@ class CpuStep:
 
     @classmethod
     def plan(
-        cls,
-        cache: KeyValueCache,
-        tables: dict[LayerKind, tuple[Tensor, Tensor]],
-        groups: RowGroups,
-        *,
-        positions: Tensor,
-        left_slots: Tensor,
-        slots: Tensor,
+        cls, cache: KeyValueCache, tables: dict[LayerKind, tuple[Tensor, Tensor]], rows: GroupedRows
     ) -> "CpuStep":
-        left_length, body_length = cache.config.left_text_length, cache.body_length
-        num_left, num_image = groups.num_left, groups.num_image
-        body_places = positions[num_left:] - left_length
+        left_length, num_left = cache.config.left_text_length, rows.groups.num_left
+        left_slots, slots, positions, right = rows.left_slots, rows.slots, rows.positions, rows.right
         shared = left_slots[num_left:].tolist()
         order = sorted(range(len(shared)), key=shared.__getitem__)
         is_ordered = order == list(range(len(shared)))
         permutation = None if is_ordered else torch.tensor(order)
         cells: dict[LayerKind, Tensor] = {}
         masks: dict[LayerKind, Tensor] = {}
-        if num_image:
-            first = slots[num_left : num_left + num_image, None] * body_length
+        if rows.groups.num_image:
+            image_cells = rows.image_cells(cache)
             for kind, (table, valid) in tables.items():
-                cells[kind] = table[body_places[:num_image]] + first
-                masks[kind] = _added(valid[body_places[:num_image], None, None], torch.float32)
-        right = slice(num_left + num_image, None)
+                cells[kind] = rows.image_places(cache, table)
+                masks[kind] = _added(valid[image_cells, None, None], torch.float32)
         return cls(
-            left_writes=left_slots[:num_left] * left_length + positions[:num_left],
-            body_writes=slots[num_left:] * body_length + body_places,
+            writes=StepWrites.of(cache, rows),
             left_rows=list(
                 zip(left_slots[:num_left].tolist(), (positions[:num_left] + 1).tolist(), strict=True)
             ),
@@ -167,7 +156,7 @@ class CpuStep:
             right_rows=list(
                 zip(slots[right].tolist(), (positions[right] + 1 - left_length).tolist(), strict=True)
             ),
-            num_image=num_image,
+            num_image=rows.groups.num_image,
         )
 
     def attend(self, fused: Tensor, cache: KeyValueCache, layer: int, kind: LayerKind) -> Tensor:
@@ -176,17 +165,13 @@ class CpuStep:
         fused: shape = (rows, 3, heads, head_size). Returns shape = (rows, hidden).
         """
         left, body = cache.left[layer], cache.body[layer]
-        query, new = fused[:, None, 0], fused[:, 1:]
-        num_left = len(self.left_rows)
+        query, num_left = fused[:, None, 0], len(self.left_rows)
+        self.writes.store(fused[:, 1:], left, body)
         contexts: list[Tensor] = []
-        if num_left:
-            left.view(-1, *left.shape[2:]).index_copy_(0, self.left_writes, new[:num_left])
-            for row, (slot, length) in enumerate(self.left_rows):
-                contexts.append(_attend(query[row : row + 1], left[slot, :length][None])[0])
+        for row, (slot, length) in enumerate(self.left_rows):
+            contexts.append(_attend(query[row : row + 1], left[slot, :length][None])[0])
         if num_left < fused.shape[0]:
-            flat = body.view(-1, *body.shape[2:])
-            flat.index_copy_(0, self.body_writes, new[num_left:])
-            own = self._attend_body(query[num_left:], body, flat, kind)
+            own = self._attend_body(query[num_left:], body, kind)
             contexts.append(_join(self._attend_left(query[num_left:], left), own)[0])
         context = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
         return context.reshape(fused.shape[0], -1).to(fused.dtype)
@@ -198,12 +183,11 @@ class CpuStep:
         context, log_sum = _attend_runs(query[self.order], left, self.runs, left.shape[1])
         return context[self.back], log_sum[self.back]
 
-    def _attend_body(self, query: Tensor, body: Tensor, flat: Tensor, kind: LayerKind) -> Part:
+    def _attend_body(self, query: Tensor, body: Tensor, kind: LayerKind) -> Part:
         """Body rows over what they see of their own slots."""
         parts: list[Part] = []
         if self.num_image:
-            cells = self.cells[kind]
-            near = flat.index_select(0, cells.flatten()).view(*cells.shape, *flat.shape[1:])
+            near = gather(body, self.cells[kind])
             parts.append(_attend(query[: self.num_image], near, self.cell_masks[kind]))
         for row, (slot, length) in enumerate(self.right_rows, start=self.num_image):
             parts.append(_attend(query[row : row + 1], body[slot, :length][None]))

@@ -9,6 +9,7 @@ from torch import Tensor
 from model.config import ModelConfig
 from model.kernels.attention import DecodeStep
 from model.kernels.cpu_attention import CpuStep, runs_of
+from model.kernels.grouped_rows import GroupedRows
 from model.kv_cache import KeyValueCache
 from model.layout import RowGroups
 from model.masks import LayerKind, full_mask, key_table
@@ -53,10 +54,12 @@ def test_step_equals_the_softmax_over_the_mask(
     step = step_type.plan(
         cache,
         {kind: (table.cells, table.valid)},
-        RowGroups.of(config, positions),
-        positions=torch.tensor(positions),
-        left_slots=torch.tensor(left_slots),
-        slots=torch.tensor(slots),
+        GroupedRows(
+            RowGroups.of(config, positions),
+            positions=torch.tensor(positions),
+            left_slots=torch.tensor(left_slots),
+            slots=torch.tensor(slots),
+        ),
     )
     got = step.attend(fused, cache, 0, kind)
     rows = list(zip(positions, left_slots, slots, strict=True))

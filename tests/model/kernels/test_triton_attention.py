@@ -8,6 +8,7 @@ from torch import Tensor
 
 from model.config import ModelConfig
 from model.kernels.attention import DecodeStep
+from model.kernels.grouped_rows import GroupedRows
 from model.kernels.triton_attention import AttentionTuning, attend
 from model.kv_cache import KeyValueCache
 from model.layout import RowGroups
@@ -52,9 +53,7 @@ def plain(
     tables = {kind: (table.cells.to(fused.device), table.valid.to(fused.device))}
     ordered = torch.tensor([positions[row] for row in order], device=fused.device)
     groups = RowGroups.of(config, ordered.tolist())
-    step = DecodeStep.plan(
-        cache, tables, groups, positions=ordered, left_slots=left_slots[order], slots=slots[order]
-    )
+    step = DecodeStep.plan(cache, tables, GroupedRows(groups, ordered, left_slots[order], slots[order]))
     split = fused[order].view(len(order), 3, config.num_heads, config.head_size)
     context = step.attend(split, cache, 0, kind)
     return torch.empty_like(context).index_copy_(0, torch.tensor(order, device=fused.device), context)

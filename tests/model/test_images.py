@@ -1,4 +1,5 @@
-import io
+"""Pictures that come in: formats, limits, damage, orientation, transparency."""
+
 import struct
 import zlib
 
@@ -10,28 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file
 
-from model.images import (
-    MAX_PICTURE_BYTES,
-    PictureError,
-    encode_picture,
-    open_picture,
-    pixels_to_bytes,
-    redrawn_cells,
-    to_square_pixels,
-)
+from model.images import MAX_PICTURE_BYTES, PictureError, open_picture, to_square_pixels
+from tests.model.picture_files import file_of, noise
 
 FORMATS = ["PNG", "JPEG", "WEBP"]
-
-
-def file_of(picture, picture_format="PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, picture_format, **options)
-    return buffer.getvalue()
-
-
-def noise(width, height, channels=3) -> Image.Image:
-    values = np.random.default_rng(7).integers(0, 256, (height, width, channels), dtype=np.uint8)
-    return Image.fromarray(values)
 
 
 def reason_of(data: bytes) -> str:
@@ -240,114 +223,3 @@ def test_sixteen_bit_greys_are_scaled_not_cut_off():
 def test_other_modes_become_rgb(mode):
     picture_format = "JPEG" if mode == "CMYK" else "PNG"
     assert open_picture(file_of(noise(32, 32).convert(mode), picture_format)).mode == "RGB"
-
-
-def test_largest_centred_square_is_taken():
-    values = np.zeros((40, 100, 3), dtype=np.uint8)
-    values[:, 30:70] = 200
-    pixels = to_square_pixels(Image.fromarray(values), 16)
-    assert pixels.shape == (3, 16, 16)
-    assert torch.allclose(pixels, torch.tensor(200 / 255))
-
-
-def test_bytes_are_truncated_not_rounded():
-    pixels = torch.tensor([0.0, 0.9999, 1.0, 127.9 / 255, 128 / 255]).view(1, 1, 5).expand(3, 1, 5)
-    assert pixels_to_bytes(pixels)[0, :, 0].tolist() == [0, 254, 255, 127, 128]
-
-
-def test_bytes_have_channels_last_for_batches_too():
-    pixels = torch.rand(2, 3, 5, 7)
-    result = pixels_to_bytes(pixels)
-    assert (result.shape, result.dtype) == ((2, 5, 7, 3), torch.uint8)
-    assert result[1, 4, 6].tolist() == [int(255 * value) for value in pixels[1, :, 4, 6]]
-
-
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
-def test_png_is_lossless(width, height, seed):
-    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    with Image.open(io.BytesIO(encode_picture(values))) as decoded:
-        decoded.verify()
-    with Image.open(io.BytesIO(encode_picture(values))) as decoded:
-        assert (decoded.format, decoded.mode) == ("PNG", "RGB")
-        assert np.array_equal(np.asarray(decoded), values)
-
-
-def test_png_of_a_strided_view_is_of_what_the_view_shows():
-    values = np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    view = values[::-1, ::2]
-    with Image.open(io.BytesIO(encode_picture(view))) as decoded:
-        assert np.array_equal(np.asarray(decoded), view)
-
-
-@pytest.mark.parametrize("picture_format", ["png", "jpeg", "webp"])
-def test_encoded_pictures_have_the_format_asked_for_and_look_alike(picture_format):
-    smooth = np.asarray(noise(8, 8).resize((64, 64), Image.Resampling.BICUBIC))
-    data = encode_picture(torch.from_numpy(smooth.copy()), picture_format)
-    decoded = Image.open(io.BytesIO(data))
-    assert decoded.format == picture_format.upper()
-    assert np.abs(np.asarray(decoded).astype(int) - smooth).mean() < 4
-
-
-@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (1, 8, 8, 3), (0, 8, 3)])
-def test_encoding_refuses_other_shapes(shape):
-    with pytest.raises(ValueError, match="uint8"):
-        encode_picture(np.zeros(shape, dtype=np.uint8))
-
-
-def test_encoding_refuses_floats_and_unknown_formats():
-    with pytest.raises(ValueError, match="float32"):
-        encode_picture(torch.zeros(8, 8, 3))
-    with pytest.raises(ValueError, match="gif"):
-        encode_picture(np.zeros((8, 8, 3), dtype=np.uint8), "gif")
-
-
-def mask_of(size, holes) -> bytes:
-    mask = Image.new("RGBA", size, (0, 0, 0, 255))
-    for hole in holes:
-        mask.paste((0, 0, 0, 0), hole)
-    return file_of(mask)
-
-
-def test_mask_redraws_the_cells_that_it_touches():
-    # One pixel in cell (0, 1), and a block over cells (2, 2), (2, 3), (3, 2), (3, 3).
-    data = mask_of((32, 32), [(8, 0, 9, 1), (20, 20, 30, 30)])
-    cells = redrawn_cells(data, (32, 32), 4)
-    assert [index for index, redrawn in enumerate(cells) if redrawn] == [1, 10, 11, 14, 15]
-
-
-def test_mask_of_an_oblong_picture_counts_within_the_centred_square():
-    # The square is columns 20 … 59 of 80; the left hole lies outside of it.
-    data = mask_of((80, 40), [(0, 0, 20, 40), (50, 30, 60, 40)])
-    cells = redrawn_cells(data, (80, 40), 4)
-    assert [index for index, redrawn in enumerate(cells) if redrawn] == [15]
-
-
-def test_pixel_on_the_border_of_two_cells_redraws_both():
-    # 33 pixels in 4 cells: pixel 8 covers 8 … 9, and the border is at 8.25.
-    cells = redrawn_cells(mask_of((33, 33), [(8, 0, 9, 1)]), (33, 33), 4)
-    assert [index for index, redrawn in enumerate(cells) if redrawn] == [0, 1]
-
-
-def test_half_transparent_pixels_are_kept():
-    data = file_of(Image.new("RGBA", (32, 32), (0, 0, 0, 1)))
-    assert not any(redrawn_cells(data, (32, 32), 4))
-
-
-def test_small_masks_have_a_flag_for_every_cell():
-    cells = redrawn_cells(mask_of((16, 16), [(0, 0, 16, 16)]), (16, 16), 32)
-    assert cells == [True] * 1024
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (file_of(Image.new("RGB", (32, 32))), "no_alpha"),
-        (mask_of((32, 31), []), "mask_size"),
-        (mask_of((32, 32), [])[:60], "damaged"),
-    ],
-)
-def test_unusable_masks_are_refused(data, reason):
-    with pytest.raises(PictureError) as caught:
-        redrawn_cells(data, (32, 32), 4)
-    assert caught.value.reason == reason

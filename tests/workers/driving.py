@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from jobs.job import Job, Task
-from jobs.requests import Request
+from jobs.job import Job, task_of
+from jobs.requests import Request, Sampling, Text2ImageRequest
 from jobs.results import JobFailure, Outcome, Result
 from model.checkpoint import load_rudolph
 from model.config import ModelConfig, VqganConfig
@@ -18,6 +18,7 @@ from model.transformer import Transformer
 from workers.session import Finished, Notice, Session
 
 MAX_STEPS = 20_000
+IMAGES = Sampling(1.0, 32, 0.99)
 SMALL_VQGAN = {
     "embed_dim": 32,
     "z_channels": 32,
@@ -28,16 +29,6 @@ SMALL_VQGAN = {
     "attention_resolutions": (4,),
 }
 """A VQGAN with cells of 8 pixels, as small as they come."""
-
-TASKS: Mapping[str, Task] = {
-    "Text2ImageRequest": Task.TEXT2IMAGE,
-    "Image2TextRequest": Task.IMAGE2TEXT,
-    "Text2TextRequest": Task.TEXT2TEXT,
-    "RankImagesRequest": Task.RANK_IMAGES,
-    "RankTextsRequest": Task.RANK_TEXTS,
-    "ClassifyRequest": Task.CLASSIFY,
-    "AnswerRequest": Task.ANSWER,
-}
 
 
 def small_rudolph(folder: Path, *, tasks: frozenset[str] = frozenset()) -> Rudolph:
@@ -70,9 +61,12 @@ def vqgan_config(config: ModelConfig) -> VqganConfig:
     return VqganConfig(codebook_size=config.image_codebook_size, **SMALL_VQGAN)
 
 
+def drawing(**options: object) -> Text2ImageRequest:
+    return Text2ImageRequest("старый кот", 7, sampling=IMAGES, **options)  # type: ignore[arg-type]
+
+
 def job(request: Request, job_id: str = "job", priority: int = 0, rows: int = 1) -> Job:
-    task = TASKS[type(request).__name__]
-    return Job(job_id, task, request, priority=priority, rows=rows)
+    return Job(job_id, task_of(request), request, priority=priority, rows=rows)
 
 
 def drive(session: Session) -> tuple[dict[str, Outcome], list[Notice]]:

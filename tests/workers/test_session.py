@@ -2,8 +2,6 @@
 
 import io
 import itertools
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -23,35 +21,13 @@ from jobs.requests import (
     Text2ImageRequest,
     Text2TextRequest,
 )
-from jobs.results import AnswerResult, ClassifyResult, ImagesResult, JobFailure, RankingResult, TextsResult
+from jobs.results import AnswerResult, ClassifyResult, ImagesResult, RankingResult, TextsResult
 from model.rudolph import Rudolph
-from tests.workers.driving import drive, is_rising, job, outcome_of, outcomes_of, result_of, small_rudolph
+from tests.workers.driving import IMAGES, drawing, drive, is_rising, job, outcome_of, outcomes_of, result_of
 from workers.engine.settings import EngineSettings
 from workers.session import Finished, Session
 
-IMAGES = Sampling(1.0, 32, 0.99)
 TEXTS = Sampling(0.9, 16, 0.9)
-
-
-@pytest.fixture(scope="module")
-def rudolph(tiny_v2: Path) -> Rudolph:
-    return small_rudolph(tiny_v2, tasks=frozenset({"answer"}))
-
-
-@pytest.fixture(scope="module")
-def picture(tiny_v2: Path) -> bytes:
-    return (tiny_v2 / "picture0.png").read_bytes()
-
-
-@pytest.fixture
-def session(rudolph: Rudolph) -> Iterator[Session]:
-    session = Session(rudolph, EngineSettings(6, 100))
-    yield session
-    session.close()
-
-
-def drawing(**options: object) -> Text2ImageRequest:
-    return Text2ImageRequest("старый кот", 7, sampling=IMAGES, **options)  # type: ignore[arg-type]
 
 
 def all_requests(picture: bytes) -> dict[str, Request]:
@@ -300,90 +276,6 @@ def test_job_that_runs_cannot_be_submitted_again(session: Session) -> None:
     session.submit(job(drawing()))
     with pytest.raises(ValueError, match="runs already"):
         session.submit(job(drawing()))
-
-
-CODES = Codes(tuple(range(16)))
-REFUSED: dict[str, tuple[Request, str, str | None]] = {
-    "no picture": (Image2TextRequest(b"GIF89a", 1), "invalid_image", "image"),
-    "one of many": (RankImagesRequest("кот", (CODES, b"", CODES)), "invalid_image", "images[1]"),
-    "too few codes": (RankImagesRequest("кот", (CODES, Codes((1, 2)))), "invalid_codes", "images[1].codes"),
-    "code too large": (RankImagesRequest("кот", (Codes((64,) * 16),)), "invalid_codes", "images[0].codes"),
-    "negative code": (RankImagesRequest("кот", (Codes((-1,) * 16),)), "invalid_codes", "images[0].codes"),
-    "blank prompt": (Text2ImageRequest(" \n", 1), "invalid_text", "prompt"),
-    "blank text": (RankTextsRequest(b"", ("кот", " ")), "invalid_text", "texts[1]"),
-    "blank class": (ClassifyRequest(b"", ("кот", "")), "invalid_text", "classes[1]"),
-    "surrogate": (Text2TextRequest("\ud800", 1), "invalid_text", "prompt"),
-    "surrogate template": (Image2TextRequest(b"", 1, template="\ud800"), "invalid_text", "template"),
-    "no pictures": (RankImagesRequest("кот", ()), "invalid_images", "images"),
-    "no texts": (RankTextsRequest(b"", ()), "invalid_texts", "texts"),
-    "no classes": (ClassifyRequest(b"", ()), "invalid_classes", "classes"),
-    "no temperature": (
-        Text2ImageRequest("кот", 1, sampling=Sampling(0.0, 1, 1.0)),
-        "invalid_sampling",
-        "temperature",
-    ),
-    "no placeholder": (ClassifyRequest(b"", ("кот", "мяч"), "это"), "invalid_template", "template"),
-    "no picture left": (
-        Text2ImageRequest("кот", 1, image_prompt=ImagePrompt(b"", Borders(up=2, down=2))),
-        "invalid_borders",
-        "image_prompt.borders",
-    ),
-    "negative border": (
-        Text2ImageRequest("кот", 1, image_prompt=ImagePrompt(b"", Borders(left=-1))),
-        "invalid_borders",
-        "image_prompt.borders",
-    ),
-    "neither borders nor mask": (
-        Text2ImageRequest("кот", 1, image_prompt=ImagePrompt(b"")),
-        "invalid_borders",
-        "image_prompt",
-    ),
-    "prompt picture": (
-        Text2ImageRequest("кот", 1, image_prompt=ImagePrompt(b"x", Borders(up=1))),
-        "invalid_image",
-        "image_prompt.image",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused_job_says_why_and_where(session: Session, name: str) -> None:
-    request, code, param = REFUSED[name]
-    outcome = outcome_of(session, request)
-    assert isinstance(outcome, JobFailure)
-    assert (outcome.code, outcome.param) == (code, param)
-    assert outcome.message
-
-
-def test_mask_without_alpha_is_refused(session: Session, picture: bytes) -> None:
-    request = drawing(image_prompt=ImagePrompt(picture, mask=picture))
-    outcome = outcome_of(session, request)
-    assert isinstance(outcome, JobFailure)
-    assert (outcome.code, outcome.param) == ("invalid_mask", "image_prompt.mask")
-
-
-def test_mask_that_marks_nothing_is_refused(session: Session, picture: bytes) -> None:
-    size = Image.open(io.BytesIO(picture)).size
-    buffer = io.BytesIO()
-    Image.new("RGBA", size, (0, 0, 0, 255)).save(buffer, "PNG")
-    outcome = outcome_of(session, drawing(image_prompt=ImagePrompt(picture, mask=buffer.getvalue())))
-    assert isinstance(outcome, JobFailure)
-    assert outcome.code == "invalid_mask"
-
-
-def test_question_to_a_model_that_cannot_answer_is_refused(tiny_v2: Path) -> None:
-    session = Session(small_rudolph(tiny_v2))
-    outcome = outcome_of(session, AnswerRequest("кто это?", 1))
-    session.close()
-    assert isinstance(outcome, JobFailure)
-    assert outcome.code == "unsupported_task"
-
-
-def test_refused_jobs_leave_the_others_alone(session: Session) -> None:
-    requests: dict[str, Request] = {name: request for name, (request, _, _) in REFUSED.items()}
-    outcomes = outcomes_of(session, {**requests, "good": drawing()})
-    assert isinstance(outcomes.pop("good"), ImagesResult)
-    assert all(isinstance(outcome, JobFailure) for outcome in outcomes.values())
 
 
 def test_usage_counts_what_was_read_and_drawn(session: Session, rudolph: Rudolph, picture: bytes) -> None:

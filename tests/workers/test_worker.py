@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -13,56 +12,16 @@ import pytest
 
 from jobs.client import JobClient
 from jobs.consumer import JobConsumer
-from jobs.job import Job, JobState, Task
-from jobs.requests import Sampling, Text2ImageRequest
-from jobs.results import ImagesResult, JobFailure
+from jobs.job import Job, JobState
+from jobs.requests import Text2ImageRequest
+from jobs.results import JobFailure
 from model.checkpoint import load_rudolph
 from model.rudolph import Rudolph
 from tests.jobs.servers import RedisServer
+from tests.workers.running import NUM_SLOTS, WAIT_S, RunningWorker, codes, drawing, until_state
 from workers import exit_codes
 from workers.engine.settings import EngineSettings
-from workers.options import WorkerOptions
-from workers.process import memory_by_kind, model_info
 from workers.session import Session, SessionStep
-from workers.worker import Worker
-
-NUM_SLOTS = 4
-WAIT_S = 60.0
-
-
-class RunningWorker:
-    """A worker in a thread of the test's process."""
-
-    def __init__(
-        self, rudolph: Rudolph, url: str, queue: str, session: Session | None = None, **options: float
-    ) -> None:
-        self.session = session or Session(rudolph, EngineSettings(num_slots=NUM_SLOTS))
-        self.id = f"worker-{uuid.uuid4().hex[:8]}"
-        self.worker = Worker(
-            self.session,
-            JobConsumer(url, queue=queue, worker_id=self.id, patience_s=1.0),
-            worker_id=self.id,
-            model=model_info(rudolph),
-            num_slots=NUM_SLOTS,
-            options=WorkerOptions(**{"renew_every_s": 0.3, "watchdog_s": 60.0, **options}),
-            memory=lambda: memory_by_kind(rudolph.device),
-        )
-        self.code: int | None = None
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        self.code = self.worker.run()
-
-    def drain(self) -> int | None:
-        self.worker.drain()
-        return self.join()
-
-    def join(self) -> int | None:
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive()
-        return self.code
-
 
 Start = Callable[..., RunningWorker]
 
@@ -102,29 +61,6 @@ def start(rudolph: Rudolph, redis: RedisServer, queue: str) -> Generator[Start]:
     for one in started:
         if one.code is None:
             one.drain()
-
-
-def drawing(seed: int = 1, *, candidates: int = 1, prompt: str = "красный круг") -> Job:
-    """One picture; hundreds of candidates make it a long job."""
-    request = Text2ImageRequest(
-        prompt=prompt,
-        seed=seed,
-        candidates=candidates,
-        sampling=Sampling(temperature=1.0, top_k=0, top_p=1.0),
-        return_codes=True,
-    )
-    return Job(f"job_{uuid.uuid4().hex}", Task.TEXT2IMAGE, request, synchronous=False, rows=candidates)
-
-
-def codes(outcome: object) -> list[tuple[int, ...] | None]:
-    assert isinstance(outcome, ImagesResult), outcome
-    return [image.codes for image in outcome.images]
-
-
-async def until_state(client: JobClient, job_id: str, state: JobState) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while (await client.status(job_id)).state is not state:
-            await asyncio.sleep(0.02)
 
 
 async def test_job_is_done_and_its_result_repeats_with_its_seed(client: JobClient, start: Start) -> None:
@@ -306,7 +242,7 @@ def test_hung_step_ends_the_process_and_reports_its_jobs(
     program = f"""
 import sys, time
 from model.checkpoint import load_rudolph
-from tests.workers.test_worker import RunningWorker
+from tests.workers.running import RunningWorker
 from workers.session import Session
 
 class Hangs(Session):

@@ -1,7 +1,6 @@
 """The engine on real small networks: batch mates change nothing, and nothing is lost or left behind."""
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,37 +12,30 @@ from safetensors.torch import load_file
 from model.layout import Segment
 from model.rudolph import Rudolph
 from model.sampler import noise
-from model.tasks import Ids, Prompts, caption_slice, text2text_slice
+from model.tasks import Prompts
 from tests.workers.driving import small_rudolph
+from tests.workers.engine.works import (
+    all_works,
+    alone,
+    assert_same,
+    captioning,
+    continuing,
+    drawing,
+    drive,
+    engine_of,
+    results,
+)
 from workers.engine.engine import Engine
-from workers.engine.settings import EngineSettings
 from workers.engine.work import (
-    DecodePictures,
-    EncodePictures,
     EngineEvent,
     Generate,
     Generated,
     PartialPicture,
     PartialTokens,
     Sampling,
-    Score,
-    Scored,
-    ScoredSequence,
-    Work,
-    WorkDone,
-    WorkFailed,
     WorkProgress,
     WorkResult,
 )
-
-IMAGES = Sampling(1.0, 32, 0.99)
-TEXTS = Sampling(0.9, 16, 0.9)
-GREEDY = Sampling(1.0, 1, 1.0)
-
-
-@pytest.fixture(scope="module", params=[1, 2], ids=["v1", "v2"])
-def rudolph(request: pytest.FixtureRequest, tiny_v1: Path, tiny_v2: Path) -> Rudolph:
-    return small_rudolph(tiny_v1 if request.param == 1 else tiny_v2)
 
 
 @pytest.fixture(scope="module")
@@ -51,148 +43,22 @@ def second(tiny_v2: Path) -> Rudolph:
     return small_rudolph(tiny_v2)
 
 
-def engine_of(rudolph: Rudolph, num_slots: int = 6, step_tokens: int = 100) -> Engine:
-    return Engine(rudolph, EngineSettings(num_slots, step_tokens, picture_threads=1))
+@pytest.fixture(scope="module")
+def expected(rudolph: Rudolph) -> dict[str, WorkResult]:
+    """What everyone gets alone."""
+    return {owner: alone(rudolph, work) for owner, work in all_works(rudolph).items()}
 
 
-@pytest.fixture
-def engine(rudolph: Rudolph) -> Iterator[Engine]:
-    engine = engine_of(rudolph)
-    yield engine
-    engine.close()
-
-
-def drive(engine: Engine, max_steps: int = 2000) -> list[EngineEvent]:
-    events: list[EngineEvent] = []
-    for _ in range(max_steps):
-        if not engine.has_work:
-            return events
-        events += engine.step().events
-    raise AssertionError("the engine does not come to an end")
-
-
-def results(events: list[EngineEvent]) -> dict[str, WorkResult]:
-    return {event.owner: event.result for event in events if isinstance(event, WorkDone)}
-
-
-def alone(rudolph: Rudolph, work: Work, **sizes: int) -> WorkResult:
-    engine = engine_of(rudolph, **sizes)
-    engine.submit("only", work)
-    try:
-        return results(drive(engine))["only"]
-    finally:
-        engine.close()
-
-
-def picture_codes(rudolph: Rudolph, seed: int) -> Ids:
-    generator = torch.Generator().manual_seed(seed)
-    config = rudolph.config
-    return tuple(
-        torch.randint(config.image_codebook_size, (config.image_length,), generator=generator).tolist()
-    )
-
-
-def drawing(
-    rudolph: Rudolph, text: str = "старый кот", seeds: tuple[int, ...] = (1, 2), **more: object
-) -> Generate:
-    prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
-    if more.get("guidance"):
-        more["unprompted_left"] = prompts.unprompted_left()
-    return Generate(Segment.IMAGE, prompts.text2image_left(text), seeds, IMAGES, **more)  # type: ignore[arg-type]
-
-
-def captioning(rudolph: Rudolph, seeds: tuple[int, ...] = (1, 2, 3), **more: object) -> Generate:
-    prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
-    return Generate(
-        Segment.RIGHT_TEXT,
-        prompts.image2text_left(),
-        seeds,
-        TEXTS,
-        image=picture_codes(rudolph, 5),
-        right=prompts.image2text_right("на картинке"),
-        text_slice=caption_slice(rudolph.config),
-        **more,  # type: ignore[arg-type]
-    )
-
-
-def continuing(rudolph: Rudolph, seeds: tuple[int, ...] = (1, 2, 3), **more: object) -> Generate:
-    prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
-    return Generate(
-        Segment.LEFT_TEXT,
-        prompts.text2text_left("большой"),
-        seeds,
-        TEXTS,
-        text_slice=text2text_slice(rudolph.config),
-        **more,  # type: ignore[arg-type]
-    )
-
-
-def classifying(rudolph: Rudolph, count: int = 7) -> Score:
-    prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
-    words = ["круг", "старый кот", "большой синий мяч", "домик у моря", "мяч"]
-    texts = [" ".join(words[: 1 + number % 5]) for number in range(count)]
-    left, image = prompts.image2text_left(), picture_codes(rudolph, 6)
-    return Score(tuple(ScoredSequence(left, image, prompts.scored_right(t)) for t in texts), right=True)
-
-
-def ranking_images(rudolph: Rudolph) -> Score:
-    prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
-    left, right = prompts.image2text_left(), prompts.scored_right("кот")
-    pictures = [picture_codes(rudolph, seed) for seed in range(4)]
-    return Score(tuple(ScoredSequence(left, p, right) for p in pictures), image=True, right=True)
-
-
-def ranking_texts(rudolph: Rudolph) -> Score:
-    prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
-    image = picture_codes(rudolph, 7)
-    lefts = [prompts.text_ranking_left(text) for text in ("кот", "мяч у моря", "домик")]
-    return Score(tuple(ScoredSequence(left, image) for left in lefts), left=True, image=True)
-
-
-def all_works(rudolph: Rudolph) -> dict[str, Work]:
-    """One of every kind, pictures with kept cells of every pattern among them."""
-    codes = picture_codes(rudolph, 8)
-    width = rudolph.config.image_width
-    top = tuple(code if cell < width + 2 else None for cell, code in enumerate(codes))
-    middle = tuple(code if 2 <= cell < 9 or cell % 5 == 0 else None for cell, code in enumerate(codes))
-    return {
-        "plain": drawing(rudolph),
-        "guided": drawing(rudolph, "мяч", guidance=0.4),
-        "top kept": drawing(rudolph, kept=top),
-        "middle kept": drawing(rudolph, kept=middle, guidance=0.7),
-        "captions": captioning(rudolph),
-        "short captions": captioning(rudolph, (9, 10), max_tokens=7),
-        "texts": continuing(rudolph),
-        "classes": classifying(rudolph),
-        "images": ranking_images(rudolph),
-        "ranked texts": ranking_texts(rudolph),
-        "decoded": DecodePictures((codes, codes[::-1]), "png"),
-    }
-
-
-def assert_same(got: WorkResult, expected: WorkResult) -> None:
-    if not isinstance(expected, Scored):
-        assert got == expected
-        return
-    assert isinstance(got, Scored)
-    for mine, theirs in zip(
-        (got.ppl_left, got.ppl_image, got.ppl_right),
-        (expected.ppl_left, expected.ppl_image, expected.ppl_right),
-        strict=True,
-    ):
-        assert (mine is None) == (theirs is None)
-        if mine is not None and theirs is not None:
-            torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=0)
-
-
-def test_mixed_batch_gives_everyone_what_they_get_alone(rudolph: Rudolph, engine: Engine) -> None:
+def test_mixed_batch_gives_everyone_what_they_get_alone(
+    rudolph: Rudolph, engine: Engine, expected: dict[str, WorkResult]
+) -> None:
     works = all_works(rudolph)
     for owner, work in works.items():
         engine.submit(owner, work)
     mixed = results(drive(engine))
     assert mixed.keys() == works.keys()
-    for owner, work in works.items():
-        assert_same(mixed[owner], alone(rudolph, work))
+    for owner, result in expected.items():
+        assert_same(mixed[owner], result)
 
 
 def test_number_of_slots_and_budget_change_no_result(rudolph: Rudolph) -> None:
@@ -201,7 +67,9 @@ def test_number_of_slots_and_budget_change_no_result(rudolph: Rudolph) -> None:
         assert_same(alone(rudolph, work, num_slots=2, step_tokens=1), expected)
 
 
-def test_joining_between_steps_changes_nothing(rudolph: Rudolph, engine: Engine) -> None:
+def test_joining_between_steps_changes_nothing(
+    rudolph: Rudolph, engine: Engine, expected: dict[str, WorkResult]
+) -> None:
     works = all_works(rudolph)
     events: list[EngineEvent] = []
     for owner, work in works.items():
@@ -209,11 +77,13 @@ def test_joining_between_steps_changes_nothing(rudolph: Rudolph, engine: Engine)
         for _ in range(3):
             events += engine.step().events
     joined = results(events + drive(engine))
-    for owner, work in works.items():
-        assert_same(joined[owner], alone(rudolph, work))
+    for owner, result in expected.items():
+        assert_same(joined[owner], result)
 
 
-def test_leaving_between_steps_changes_nothing_for_who_stays(rudolph: Rudolph, engine: Engine) -> None:
+def test_leaving_between_steps_changes_nothing_for_who_stays(
+    rudolph: Rudolph, engine: Engine, expected: dict[str, WorkResult]
+) -> None:
     works = all_works(rudolph)
     for owner, work in works.items():
         engine.submit(owner, work)
@@ -223,8 +93,8 @@ def test_leaving_between_steps_changes_nothing_for_who_stays(rudolph: Rudolph, e
         events += engine.step().events
         engine.cancel(f"{owner} that leaves")
     stayed = results(events + drive(engine))
-    for owner, work in works.items():
-        assert_same(stayed[owner], alone(rudolph, work))
+    for owner, result in expected.items():
+        assert_same(stayed[owner], result)
 
 
 def test_each_candidate_can_be_drawn_again_alone_by_its_seed(rudolph: Rudolph) -> None:
@@ -323,46 +193,6 @@ def test_streamed_texts_grow(rudolph: Rudolph, engine: Engine) -> None:
             assert longer[: len(shorter)] == shorter
 
 
-def test_unreadable_picture_touches_nobody_else(rudolph: Rudolph, engine: Engine) -> None:
-    engine.submit("bad", EncodePictures((b"no picture",)))
-    engine.submit("good", drawing(rudolph))
-    done = results(drive(engine))
-    assert str(done["bad"].codes[0]) == "the picture is neither PNG nor JPEG nor WebP"  # type: ignore[union-attr]
-    assert done["good"] == alone(rudolph, drawing(rudolph))
-
-
-def test_fault_of_the_picture_network_ends_its_work_alone(rudolph: Rudolph, engine: Engine) -> None:
-    outside = (rudolph.config.image_codebook_size,) * rudolph.config.image_length
-    engine.submit("bad", DecodePictures((outside,), "png"))
-    engine.submit("good", drawing(rudolph))
-    events = drive(engine)
-    assert [event.owner for event in events if isinstance(event, WorkFailed)] == ["bad"]
-    assert results(events)["good"] == alone(rudolph, drawing(rudolph))
-
-
-def test_fault_in_a_prompt_ends_its_work_alone(rudolph: Rudolph, engine: Engine) -> None:
-    outside = Generate(Segment.IMAGE, (10**6,) * rudolph.config.left_text_length, (1, 2), GREEDY)
-    engine.submit("good", drawing(rudolph))
-    engine.step()
-    engine.submit("bad", outside)
-    events = drive(engine)
-    assert [event.owner for event in events if isinstance(event, WorkFailed)] == ["bad"]
-    assert results(events)["good"] == alone(rudolph, drawing(rudolph))
-    assert engine.step().statistics.slots_used == 0
-
-
-def test_fault_in_scoring_ends_its_work_alone(rudolph: Rudolph, engine: Engine) -> None:
-    good = classifying(rudolph)
-    bad = Score(tuple(ScoredSequence(s.left, s.image, (2, 10**6, 3)) for s in good.sequences), right=True)
-    engine.submit("bad", bad)
-    engine.submit("good", good)
-    engine.submit("picture", drawing(rudolph))
-    events = drive(engine)
-    assert [event.owner for event in events if isinstance(event, WorkFailed)] == ["bad"]
-    assert results(events).keys() == {"good", "picture"}
-    assert engine.step().statistics.slots_used == 0
-
-
 def test_owner_has_one_work_at_a_time(rudolph: Rudolph, engine: Engine) -> None:
     engine.submit("a", drawing(rudolph))
     with pytest.raises(ValueError, match="has work in the engine already"):
@@ -376,56 +206,6 @@ def test_time_is_shared_among_owners(rudolph: Rudolph, engine: Engine) -> None:
     two, one = engine.take_seconds("two"), engine.take_seconds("one")
     assert two > one > 0
     assert engine.take_seconds("two") == 0
-
-
-def test_classes_cost_little_more_than_their_own_tokens(rudolph: Rudolph) -> None:
-    """Work in positions, not in time: the picture is read once, then each class at its true length."""
-    engine = engine_of(rudolph, step_tokens=64)
-    work = classifying(rudolph, count=40)
-    engine.submit("a", work)
-    computed = 0
-    while engine.has_work:
-        plan = engine._scheduler.schedule()
-        computed += plan.fill_tokens + sum(chunk.tokens for chunk in plan.chunks)
-        assert all(chunk.tokens <= 64 for chunk in plan.chunks)
-        engine._launch(plan)
-        engine._collect(idle=plan.is_empty)
-    engine.close()
-    own = sum(len(sequence.right) for sequence in work.sequences)
-    once = rudolph.config.right_start
-    assert once + own <= computed <= once + 1.2 * own
-
-
-def test_scores_of_a_chunk_equal_those_of_its_sequences_alone(rudolph: Rudolph) -> None:
-    work = classifying(rudolph, count=9)
-    together = alone(rudolph, work, step_tokens=10_000)
-    assert isinstance(together, Scored)
-    assert together.ppl_right is not None
-    for index, sequence in enumerate(work.sequences):
-        single = alone(rudolph, Score((sequence,), right=True))
-        assert isinstance(single, Scored)
-        assert single.ppl_right is not None
-        torch.testing.assert_close(together.ppl_right[index], single.ppl_right[0], rtol=1e-5, atol=0)
-
-
-def test_scores_are_what_the_whole_forward_says(rudolph: Rudolph) -> None:
-    work = ranking_images(rudolph)
-    scored = alone(rudolph, work)
-    assert isinstance(scored, Scored)
-    assert scored.ppl_image is not None
-    config = rudolph.config
-    for index, sequence in enumerate(work.sequences):
-        ids = torch.tensor([sequence.left + sequence.image + sequence.right])
-        logits = rudolph.transformer(ids)[0, config.image_start : config.right_start - 1]
-        codes = logits[:, config.text_vocab_size :][:, : config.image_codebook_size]
-        losses = torch.nn.functional.cross_entropy(codes, torch.tensor(sequence.image[1:]), reduction="none")
-        assert float(scored.ppl_image[index]) == pytest.approx(float(losses.exp().mean()), rel=1e-5)
-
-
-@pytest.fixture(scope="module")
-def expected(rudolph: Rudolph) -> dict[str, WorkResult]:
-    """What everyone gets alone."""
-    return {owner: alone(rudolph, work) for owner, work in all_works(rudolph).items()}
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

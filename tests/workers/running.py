@@ -1,0 +1,77 @@
+"""A worker in a thread of the test's process, and jobs for it."""
+
+import asyncio
+import threading
+import uuid
+
+from jobs.client import JobClient
+from jobs.consumer import JobConsumer
+from jobs.job import Job, JobState, Task
+from jobs.requests import Sampling, Text2ImageRequest
+from jobs.results import ImagesResult
+from model.rudolph import Rudolph
+from workers.engine.settings import EngineSettings
+from workers.options import WorkerOptions
+from workers.process import memory_by_kind, model_info
+from workers.session import Session
+from workers.worker import Worker
+
+NUM_SLOTS = 4
+WAIT_S = 60.0
+
+
+class RunningWorker:
+    """A worker in a thread of the test's process."""
+
+    def __init__(
+        self, rudolph: Rudolph, url: str, queue: str, session: Session | None = None, **options: float
+    ) -> None:
+        self.session = session or Session(rudolph, EngineSettings(num_slots=NUM_SLOTS))
+        self.id = f"worker-{uuid.uuid4().hex[:8]}"
+        self.worker = Worker(
+            self.session,
+            JobConsumer(url, queue=queue, worker_id=self.id, patience_s=1.0),
+            worker_id=self.id,
+            model=model_info(rudolph),
+            num_slots=NUM_SLOTS,
+            options=WorkerOptions(**{"renew_every_s": 0.3, "watchdog_s": 60.0, **options}),
+            memory=lambda: memory_by_kind(rudolph.device),
+        )
+        self.code: int | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.code = self.worker.run()
+
+    def drain(self) -> int | None:
+        self.worker.drain()
+        return self.join()
+
+    def join(self) -> int | None:
+        self._thread.join(WAIT_S)
+        assert not self._thread.is_alive()
+        return self.code
+
+
+def drawing(seed: int = 1, *, candidates: int = 1, prompt: str = "красный круг") -> Job:
+    """One picture; hundreds of candidates make it a long job."""
+    request = Text2ImageRequest(
+        prompt=prompt,
+        seed=seed,
+        candidates=candidates,
+        sampling=Sampling(temperature=1.0, top_k=0, top_p=1.0),
+        return_codes=True,
+    )
+    return Job(f"job_{uuid.uuid4().hex}", Task.TEXT2IMAGE, request, synchronous=False, rows=candidates)
+
+
+def codes(outcome: object) -> list[tuple[int, ...] | None]:
+    assert isinstance(outcome, ImagesResult), outcome
+    return [image.codes for image in outcome.images]
+
+
+async def until_state(client: JobClient, job_id: str, state: JobState) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while (await client.status(job_id)).state is not state:
+            await asyncio.sleep(0.02)

@@ -52,7 +52,7 @@ bench: $(STAMPS)/dev $(STAMPS)/reference  ## Measure speed, with results in benc
 	@exec $(BIN)/python -m bench $(ARGS)
 
 .PHONY: chaos
-chaos: $(STAMPS)/dev  ## Run the fault table at full size (half an hour; ARGS="--short", "--only flood")
+chaos: $(STAMPS)/dev  ## Run the fault table at full size (forty minutes; ARGS="--short", "--only flood", "--resume")
 	@exec $(BIN)/python -m tests.faults $(ARGS)
 
 .PHONY: demo-checkpoint

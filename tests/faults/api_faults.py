@@ -4,8 +4,9 @@ import asyncio
 import sys
 
 from tests.faults.api_program import STEPS
-from tests.faults.arena import Arena, OnProgress, Report, Scale, arena, durable_server
+from tests.faults.arena import Arena, arena, durable_server
 from tests.faults.fleet import ROOT
+from tests.faults.report import OnProgress, Report, Scale
 
 
 async def killed_api(scale: Scale, progress: OnProgress) -> Report:
@@ -35,7 +36,10 @@ async def killed_api(scale: Scale, progress: OnProgress) -> Report:
                     assert job_id is not None
                     await ring.client.status(job_id)
             waiting = (await ring.client.stats()).waiting
-            report.exactly("jobs for all keys", waiting, scale.faults * len(STEPS))
+            report.accepted = scale.faults * len(STEPS)
+            report.duplicates = max(0, waiting - report.accepted)
+            report.lost = max(0, report.accepted - waiting)
+            report.exactly("jobs for all keys", waiting, report.accepted)
             # Sent, replied and never killed: these three were there before the retry.
             report.mark("what was sent whole was done", all(count == 3 for count in before_retry.values()))
     return report

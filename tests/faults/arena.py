@@ -17,45 +17,11 @@ from jobs.client import JobClient, QueueLimits
 from jobs.errors import AdmissionError, JobNotFound, OutcomeUnknown, QueueUnavailable
 from jobs.job import Job, Task
 from jobs.requests import Text2TextRequest
-from jobs.results import TextsResult
+from jobs.results import Outcome, TextsResult
 from tests.faults.fleet import Fleet
+from tests.faults.report import OnProgress, Report, Scale
 from tests.faults.worker_program import answer
 from tests.jobs.servers import RedisServer
-
-OnProgress = Callable[[str, int, int], None]
-"""What is being done, how much of it, of how much."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Size of a fault test."""
-
-    jobs: int
-    faults: int
-    lease_s: float = 1.0
-    workers: int = 3
-    slack: float = 1.0
-    """Factor on marks that measure this machine more than the queue, for test runs on busy ones."""
-
-
-@dataclass
-class Report:
-    """Figures of one fault test, and the marks that it missed."""
-
-    figures: dict[str, float | int] = field(default_factory=dict[str, float | int])
-    missed: list[str] = field(default_factory=list[str])
-
-    def mark(self, sentence: str, met: bool) -> None:
-        if not met:
-            self.missed.append(sentence)
-
-    def at_most(self, name: str, value: float, limit: float) -> None:
-        self.figures[name] = round(value, 3)
-        self.mark(f"{name} is {value:.3g}, more than {limit:.3g}", value <= limit)
-
-    def exactly(self, name: str, value: int, expected: int) -> None:
-        self.figures[name] = value
-        self.mark(f"{name} is {value}, not {expected}", value == expected)
 
 
 @dataclass
@@ -149,42 +115,36 @@ class Arena:
         """Every acknowledged job has its one, right, lasting result. A failover may undo commits that no
         replica had yet: their jobs are run again."""
         first = await self._results()
-        wrong = lost = 0
-        for job_id, job in self.acknowledged.items():
-            try:
-                outcome = await self.client.outcome(job_id)
-            except JobNotFound:
-                outcome = None
-            assert isinstance(job.request, Text2TextRequest)
-            expected = answer(job.request.prompt, job.request.seed)
-            lost += outcome is None
-            wrong += outcome is not None and not (
-                isinstance(outcome, TextsResult) and outcome.texts[0].text == expected
-            )
+        outcomes = await self._outcomes()
+        report.accepted = len(self.acknowledged)
+        report.completed = sum(outcome is not None for outcome in outcomes.values())
+        wrong = sum(
+            outcome is not None and not self._is_right(job_id, outcome)
+            for job_id, outcome in outcomes.items()
+        )
         await asyncio.sleep(2 * lease_s)  # late commits, if any, come now
         again = await self._results()
-        report.exactly("acknowledged jobs lost", lost, 0)
+        report.lost = report.accepted - report.completed
+        report.mark(f"{report.lost} acknowledged jobs are lost", report.lost == 0)
         report.exactly("jobs without their right result", wrong, expected_failures)
         report.exactly(
             "results that changed", sum(again[job_id] != data for job_id, data in first.items()), 0
         )
         if self.follows:
-            last = {job_id: await self.client.outcome(job_id) for job_id in self.shown}
+            last = await self._outcomes()
             changed = sum(last[job_id] != outcome for job_id, outcome in self.shown.items())
             report.exactly("results shown to clients that changed", changed, 0)
-            report.exactly("clients without an answer", len(self.acknowledged) - len(self.shown), 0)
-        totals = (await self.client.stats()).totals
-        report.exactly("terminal states set", sum(totals.values()), len(self.acknowledged))
-        report.figures["jobs"] = len(self.acknowledged)
-        if self.fleet is not None:
-            journal = self.fleet.journal()
-            report.figures["late commits refused"] = sum(answer == "fenced" for _, _, answer in journal)
-            accepted = [job_id for job_id, _, answer in journal if answer == "accepted"]
-            twice = len(accepted) - len(set(accepted))
-            if commits_may_be_undone:
-                report.figures["commits undone by failover"] = twice
-            else:
-                report.exactly("jobs committed twice", twice, 0)
+            silent = len(self.acknowledged.keys() - self.shown.keys())
+            report.exactly("clients without an answer", silent, 0)
+        ended = sum((await self.client.stats()).totals.values())
+        twice = self._count_commits(report)
+        if commits_may_be_undone:
+            report.figures["commits undone by failover"], twice = twice, 0
+        report.duplicates = twice + max(0, ended - report.accepted)
+        report.mark(
+            f"{twice} jobs were committed twice; {ended} ended of {report.accepted} accepted",
+            report.duplicates == 0 and ended == report.accepted,
+        )
 
     async def close(self) -> None:
         self._stopping.set()
@@ -196,10 +156,44 @@ class Arena:
         await self.client.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    async def _outcomes(self) -> dict[str, Outcome | None]:
+        """What a client would be shown of each acknowledged job now; None: nothing."""
+        ids = list(self.acknowledged)
+        found: dict[str, Outcome | None] = {}
+        for start in range(0, len(ids), 200):
+            chunk = ids[start : start + 200]
+            outcomes = await asyncio.gather(*(self._outcome(job_id) for job_id in chunk))
+            found |= zip(chunk, outcomes, strict=True)
+        return found
+
+    async def _outcome(self, job_id: str) -> Outcome | None:
+        try:
+            return await self.client.outcome(job_id)
+        except JobNotFound:
+            return None
+
+    def _is_right(self, job_id: str, outcome: Outcome) -> bool:
+        request = self.acknowledged[job_id].request
+        assert isinstance(request, Text2TextRequest)
+        expected = answer(request.prompt, request.seed)
+        return isinstance(outcome, TextsResult) and outcome.texts[0].text == expected
+
+    def _count_commits(self, report: Report) -> int:
+        """How many commits were accepted for a job that had one, by what the workers wrote down."""
+        journal = self.fleet.journal() if self.fleet is not None else []
+        report.figures["late commits refused"] = sum(answer == "fenced" for _, _, answer in journal)
+        accepted = [job_id for job_id, _, answer in journal if answer == "accepted"]
+        return len(accepted) - len(set(accepted))
+
+    def show(self, job_id: str, outcome: Outcome) -> None:
+        """Remember what a client was shown; two clients must be shown the same."""
+        if self.shown.setdefault(job_id, outcome) != outcome:
+            self.shown[job_id] = "two different results"
+
     async def _follow(self, job_id: str) -> None:
         while job_id not in self.shown:
             with contextlib.suppress(QueueUnavailable):
-                self.shown[job_id] = await self.client.wait(job_id, None)
+                self.show(job_id, await self.client.wait(job_id, None))
 
     async def _results(self) -> dict[str, bytes | None]:
         link = self.client._link

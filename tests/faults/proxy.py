@@ -1,4 +1,4 @@
-"""A TCP proxy that does to replies what bad networks do: swallows them, holds them up, cuts the line."""
+"""A TCP proxy that does what bad networks do: it swallows replies, delays them, resets lines, is cut."""
 
 import asyncio
 import random
@@ -6,6 +6,8 @@ import threading
 from dataclasses import dataclass
 
 from tests.jobs.servers import free_port
+
+_SEVERED_POLL_S = 0.02
 
 
 @dataclass
@@ -21,9 +23,11 @@ class Weather:
 class Proxy:
     """Stands before one server, in a thread of its own."""
 
-    def __init__(self, target_port: int, weather: Weather, *, seed: int = 0) -> None:
+    def __init__(self, target_port: int, weather: Weather | None = None, *, seed: int = 0) -> None:
         self.port = free_port()
-        self.weather = weather
+        self.weather = weather or Weather()
+        self.severed = False
+        """Nothing passes in either direction, silently; a line that lost bytes is reset when this ends."""
         self.swallowed = self.delayed = self.cut = 0
         self._target_port = target_port
         self._random = random.Random(seed)
@@ -61,6 +65,8 @@ class Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while self.severed:  # as packets that nobody answers
+            await asyncio.sleep(_SEVERED_POLL_S)
         try:
             upstream, to_server = await asyncio.open_connection("127.0.0.1", self._target_port)
         except OSError:
@@ -82,6 +88,10 @@ class Proxy:
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, spoil: bool) -> None:
         swallowing = False
         while data := await source.read(1 << 16):
+            if self.severed:
+                while self.severed:
+                    await asyncio.sleep(_SEVERED_POLL_S)
+                return
             if spoil and not swallowing:
                 weather = self.weather
                 if self._random.random() < weather.reset:

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.faults import api_faults, server_faults, topology_faults, worker_faults
-from tests.faults.arena import OnProgress, Report, Scale
+from tests.faults import api_faults, http_faults, model_faults, server_faults, topology_faults, worker_faults
+from tests.faults.report import OnProgress, Report, Scale
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,11 @@ ROWS = (
     Row(server_faults.emptied_server, Scale(jobs=100, faults=1), Scale(jobs=1_000, faults=1)),
     Row(server_faults.full_server, Scale(jobs=100, faults=1), Scale(jobs=2_000, faults=1)),
     Row(server_faults.bad_network, Scale(jobs=150, faults=1), Scale(jobs=3_000, faults=1)),
-    Row(server_faults.flood, Scale(jobs=0, faults=5, slack=5.0), Scale(jobs=0, faults=60)),
     Row(api_faults.killed_api, Scale(jobs=0, faults=1), Scale(jobs=0, faults=20)),
     Row(topology_faults.failover, Scale(jobs=200, faults=1), Scale(jobs=3_000, faults=5)),
+    Row(topology_faults.cut_link, Scale(jobs=150, faults=1), Scale(jobs=3_000, faults=5)),
     Row(topology_faults.over_a_cluster, Scale(jobs=100, faults=0), Scale(jobs=2_000, faults=0)),
+    Row(http_faults.flood, Scale(jobs=0, faults=5, slack=5.0), Scale(jobs=0, faults=60)),
+    Row(http_faults.slow_clients, Scale(jobs=0, faults=50, slack=5.0), Scale(jobs=0, faults=1_000)),
+    Row(model_faults.scripts_against_the_model, Scale(jobs=20, faults=0), Scale(jobs=2_000, faults=0)),
 )

@@ -6,9 +6,11 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import redis
 
+from tests.faults.proxy import Proxy
 from tests.jobs.servers import RedisServer, free_port
 
 SERVICE = "queue"
@@ -16,10 +18,18 @@ _QUORUM = 2
 
 
 @dataclass
+class Node:
+    """A server, and the door by which all others reach it; who is cut off with it has its own port."""
+
+    server: RedisServer
+    door: Proxy
+
+
+@dataclass
 class SentinelGroup:
     """`nodes[0]` is the first master."""
 
-    nodes: list[RedisServer]
+    nodes: list[Node]
     sentinels: list[RedisServer]
 
     @property
@@ -27,17 +37,17 @@ class SentinelGroup:
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
         return f"redis+sentinel://{hosts}/{SERVICE}/0"
 
-    def master(self) -> RedisServer:
+    def master(self) -> Node:
         """Whom the Sentinels call the master now."""
         with self.sentinels[0].client() as client:
             _, port = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
-        return next(node for node in self.nodes if node.port == int(port))
+        return next(node for node in self.nodes if node.door.port == int(port))
 
     def wait_for_replicas(self, timeout_s: float = 20.0) -> None:
         give_up_at = time.monotonic() + timeout_s
         while time.monotonic() < give_up_at:
-            with contextlib.suppress(redis.RedisError), self.master().client() as client:
-                info = client.info("replication")
+            with contextlib.suppress(redis.RedisError), self.master().server.client() as client:
+                info: Any = client.info("replication")
                 replicas = [info.get(f"slave{index}") for index in range(2)]
                 if all(replica and replica["state"] == "online" for replica in replicas):
                     return
@@ -48,25 +58,37 @@ class SentinelGroup:
 @contextlib.contextmanager
 def sentinel_group(down_after_ms: int = 1000) -> Generator[SentinelGroup]:
     """Three nodes of which two must have a write, and three Sentinels."""
-    safe: dict[str, str | int] = {
-        "min-replicas-to-write": 1,
-        "min-replicas-max-lag": 2,
-        "repl-diskless-sync-delay": 0,
-        "repl-ping-replica-period": 1,
-    }
-    nodes = [RedisServer(**safe).start()]
+    nodes: list[Node] = []
     sentinels: list[RedisServer] = []
-    try:
-        for _ in range(2):
-            nodes.append(RedisServer(**safe, replicaof=f"127.0.0.1 {nodes[0].port}").start())
-        sentinels.extend(_start_sentinel(nodes[0].port, down_after_ms) for _ in range(3))
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            nodes.append(_start_node(nodes[0] if nodes else None, stack))
+        for _ in range(3):
+            sentinels.append(_start_sentinel(nodes[0].door.port, down_after_ms))
+            stack.callback(sentinels[-1].stop)
         group = SentinelGroup(nodes, sentinels)
         group.wait_for_replicas()
         _wait_until_acquainted(sentinels)
         yield group
-    finally:
-        for server in (*sentinels, *nodes):
-            server.stop()
+
+
+def _start_node(master: Node | None, stack: contextlib.ExitStack) -> Node:
+    port = free_port()
+    door = stack.enter_context(Proxy(port))
+    options: dict[str, str | int] = {
+        "min-replicas-to-write": 1,
+        "min-replicas-max-lag": 2,
+        "repl-diskless-sync-delay": 0,
+        "repl-ping-replica-period": 1,
+        "repl-timeout": 5,
+        "replica-announce-ip": "127.0.0.1",
+        "replica-announce-port": door.port,
+    }
+    if master is not None:
+        options["replicaof"] = f"127.0.0.1 {master.door.port}"
+    server = RedisServer(port=port, **options).start()
+    stack.callback(server.stop)
+    return Node(server, door)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from jobs.errors import QueueError
 from jobs.replies import ClaimedJob, CommitReply
 from jobs.requests import Text2TextRequest
 from jobs.results import GeneratedText, TextsResult
+from tests.jobs.samples import make_worker
 
 
 class WorkerPlan(msgspec.Struct, frozen=True):
@@ -40,6 +41,8 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     drain_s: float = 5.0
     watchdog_s: float = 1.0
     clock_offset_s: float = 0.0
+    heartbeats: bool = False
+    """Say what model it is, as an API needs it."""
 
 
 def answer(prompt: str, seed: int) -> str:
@@ -136,6 +139,8 @@ class Worker:
             time.sleep(self.plan.lease_s / 5)
             if os.getppid() != tester:
                 os._exit(71)  # the test was killed; its workers must not go on without it
+            if self.plan.heartbeats:
+                self._call(lambda: self.consumer.heartbeat(make_worker(self.plan.worker_id)))
             now = time.monotonic()
             with self.lock:
                 stuck = [job for job in self.running.values() if now - job.moved_at > self.plan.watchdog_s]

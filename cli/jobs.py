@@ -1,4 +1,4 @@
-"""`rudolph jobs`: what a person who runs the server wants to see of the queue, and may do to it."""
+"""`rudolph jobs` and `rudolph dead`: what a person who runs the server sees of the queue, and may do."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from jobs.client import JobClient
 
 app = typer.Typer(help="Look at the queue, and set right what went wrong.", no_args_is_help=True)
-dead_app = typer.Typer(help="Jobs that were given up: they brought two workers down.", no_args_is_help=True)
-app.add_typer(dead_app, name="dead")
 
 Answer = TypeVar("Answer")
 
@@ -109,14 +107,13 @@ def accept_data_loss(
     output.print("the queue serves again")
 
 
-@dead_app.command("list")
-def list_dead(
+def dead(
     limit: Limit = 20,
     redis_url: options.RedisUrl = None,
     data_dir: DataDir = _DATA_DIR,
     queue: Queue = "rudolph",
 ) -> None:
-    """Jobs that were given up, latest first, with the reason."""
+    """Jobs that were given up because they brought two workers down: latest first, each with its reason."""
     from rich.table import Column, Table
 
     table = Table(Column("id", no_wrap=True), "tenant", "tries", "since (UTC)", "reason", box=None)
@@ -126,7 +123,7 @@ def list_dead(
     output.print(table)
 
 
-@dead_app.command("retry")
+@app.command()
 def retry(
     job_id: JobId,
     redis_url: options.RedisUrl = None,
@@ -140,7 +137,7 @@ def retry(
     output.print("queued again")
 
 
-@dead_app.command("purge")
+@app.command()
 def purge(
     older_than_s: Annotated[
         float, typer.Option("--older-than-s", min=0.0, help="Only those older than this, in seconds.")

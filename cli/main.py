@@ -23,6 +23,7 @@ app.command("caption")(caption.caption)
 app.command("classify")(classify.classify)
 app.command("doctor")(doctor.doctor)
 app.command("download")(download.download)
+app.command("dead")(jobs.dead)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(train.app, name="train")
 

@@ -1,4 +1,4 @@
-"""`rudolph jobs` against a real queue: what it shows, what it sets right, and what it refuses."""
+"""`rudolph jobs` and `rudolph dead` on a real queue: what they show, set right, and refuse."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli.console import CliError
-from cli.jobs import app
+from cli.main import app
 from jobs.client import JobClient
 from jobs.consumer import JobConsumer
 from jobs.embedded import EmbeddedRedis
@@ -31,7 +31,8 @@ class Queue:
 
     async def run(self, *arguments: str) -> str:
         """What the command prints; its message, if it ends with an error."""
-        words = [*arguments, "--redis-url", self.url, "--queue", self.name]
+        group = [] if arguments[0] == "dead" else ["jobs"]
+        words = [*group, *arguments, "--redis-url", self.url, "--queue", self.name]
         return await asyncio.to_thread(_run_here, words)
 
     async def add_dead_letter(self) -> str:
@@ -104,22 +105,22 @@ async def test_jobs_are_listed_shown_and_counted(queue: Queue) -> None:
 
 async def test_dead_letters_are_listed_retried_and_purged(queue: Queue) -> None:
     first, second = await queue.add_dead_letter(), await queue.add_dead_letter()
-    listed = await queue.run("dead", "list")
+    listed = await queue.run("dead")
     assert first in listed
     assert "-11" in listed
-    assert "queued again" in await queue.run("dead", "retry", first)
+    assert "queued again" in await queue.run("retry", first)
     assert (await queue.client.status(first)).state is JobState.QUEUED
-    assert "not dead" not in await queue.run("dead", "retry", first)
-    assert "0 removed" in await queue.run("dead", "purge", "--older-than-s", "60")
-    assert "1 removed" in await queue.run("dead", "purge")
-    assert second not in await queue.run("dead", "list")
+    assert "not dead" not in await queue.run("retry", first)
+    assert "0 removed" in await queue.run("purge", "--older-than-s", "60")
+    assert "1 removed" in await queue.run("purge")
+    assert second not in await queue.run("dead")
 
 
 async def test_job_is_cancelled(queue: Queue) -> None:
     job = make_job()
     await queue.client.submit(job)
     assert "cancelled" in await queue.run("cancel", job.id)
-    assert "is cancelled, not dead" in await queue.run("dead", "retry", job.id)
+    assert "is cancelled, not dead" in await queue.run("retry", job.id)
 
 
 async def test_unknown_job_and_unknown_queue_are_told_in_one_line(queue: Queue) -> None:

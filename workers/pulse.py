@@ -1,4 +1,4 @@
-"""When the engine last moved, and the watchdog that ends a process whose engine does not.
+"""When the engine loop last moved, and the watchdog that ends a process whose loop does not.
 
 Knows monotonic time only. A hung step cannot be interrupted from Python, so the process has to go; its leases
 then run out and the jobs run elsewhere.
@@ -14,25 +14,25 @@ class Pulse:
     """Written by the engine loop, read by every other thread."""
 
     def __init__(self) -> None:
-        self._step_started_s: float | None = None
+        self._turn_began_s: float | None = None
 
     @contextmanager
-    def step(self) -> Generator[None]:
-        """Marks the time of one engine step."""
-        self._step_started_s = time.monotonic()
+    def turn(self) -> Generator[None]:
+        """Marks the time in which the loop takes jobs in, steps the engine, and hands results on."""
+        self._turn_began_s = time.monotonic()
         try:
             yield
         finally:
-            self._step_started_s = None
+            self._turn_began_s = None
 
     def stuck_for_s(self) -> float:
-        """Seconds that the present step has taken; 0 between steps."""
-        started_s = self._step_started_s
-        return 0.0 if started_s is None else time.monotonic() - started_s
+        """Seconds that the present turn has taken; 0 between turns."""
+        began_s = self._turn_began_s
+        return 0.0 if began_s is None else time.monotonic() - began_s
 
 
 class Watchdog(threading.Thread):
-    """Calls `on_hang` once, from its own thread, when a step takes longer than `limit_s`."""
+    """Calls `on_hang` once, from its own thread, when a turn takes longer than `limit_s`."""
 
     def __init__(self, pulse: Pulse, *, limit_s: float, on_hang: Callable[[float], None]) -> None:
         super().__init__(name="watchdog", daemon=True)

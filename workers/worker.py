@@ -143,9 +143,10 @@ class Worker:
         return exit_codes.DRAINED
 
     def _turn(self) -> None:
-        self._drop_revoked()
-        self._admit()
-        self._step()
+        with self._pulse.turn():
+            self._drop_revoked()
+            self._admit()
+            self._step()
         alone = self._solo is not None or self._claimer.first() is not None
         self._claimer.offer(0 if alone else self._session.free_rows)
         if not self._session.has_work and self._claimer.first() is None:
@@ -183,8 +184,7 @@ class Worker:
         if not self._session.has_work:
             self.metrics.kv_slots_used.set(0)
             return
-        with self._pulse.step():
-            step = self._session.step()
+        step = self._session.step()
         for event in step.events:
             self._emit(event)
         observe_step(self.metrics, step.statistics)
@@ -214,8 +214,9 @@ class Worker:
         deadline_s = time.monotonic() + self._options.drain_s
         while time.monotonic() < deadline_s:
             self._give_back_unstarted()
-            self._drop_revoked()
-            self._step()
+            with self._pulse.turn():
+                self._drop_revoked()
+                self._step()
             if not self._session.has_work:
                 if not self._claimer.is_alive():
                     break

@@ -236,8 +236,9 @@ async def test_nothing_is_committed_while_leases_are_uncertain(rudolph: Rudolph,
         await client.close()
 
 
-def test_hung_step_ends_the_process_and_reports_its_jobs(
-    tiny_v2: Path, redis: RedisServer, queue: str
+@pytest.mark.parametrize("call", ["submit(self, job)", "step(self)"])
+def test_hung_engine_ends_the_process_and_reports_its_jobs(
+    tiny_v2: Path, redis: RedisServer, queue: str, call: str
 ) -> None:
     program = f"""
 import sys, time
@@ -246,7 +247,7 @@ from tests.workers.running import RunningWorker
 from workers.session import Session
 
 class Hangs(Session):
-    def step(self):
+    def {call}:
         time.sleep(3600)
 
 rudolph = load_rudolph({str(tiny_v2)!r}, device="cpu", dtype="float32")

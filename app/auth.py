@@ -1,14 +1,14 @@
 """Who is asking: API keys, and what each may use a minute.
 
 Keys are kept as SHA-256 digests only. With keys set, every route but /health/* is closed. Quotas are counted
-in this process: with several API processes behind a balancer each grants its own share.
+in the queue, once for all API processes; while it cannot be reached each process goes on from what it knew.
 """
 
 import hashlib
 import hmac
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import ApiError
 from app.settings import Settings
+from jobs.client import JobClient
+from jobs.errors import QueueError
 
 OPEN_PREFIX = "/health/"
 DEFAULT_TENANT = "default"
@@ -33,17 +35,19 @@ class Bucket:
     def take(self, amount: int) -> float:
         """Take `amount` and return 0, or take nothing and return the seconds until it would be there.
 
-        More than the bucket holds is granted once it is full, and leaves a debt.
+        More than the bucket holds is granted once it is full, and leaves a debt. A negative amount is given
+        back.
         """
         self._refill()
         wanted = min(amount, self.per_minute)
         if self._tokens < wanted:
             return (wanted - self._tokens) * 60 / self.per_minute
-        self._tokens -= amount
+        self._tokens = min(self._tokens - amount, float(self.per_minute))
         return 0.0
 
-    def give_back(self, amount: int) -> None:
-        self._tokens = min(self._tokens + amount, float(self.per_minute))
+    def adopt(self, tokens: float) -> None:
+        """All processes together have left so many."""
+        self._tokens, self._seen_s = tokens, time.monotonic()
 
     @property
     def remaining(self) -> int:
@@ -71,16 +75,18 @@ class Principal:
     tenant: str
     requests: Bucket | None = None
     candidates: Bucket | None = None
+    quota_id: str = ""
+    """By which all API processes know the quotas of this key."""
 
-    def charge_request(self) -> None:
-        self._charge(self.requests, 1, "request_quota_exceeded", "requests")
+    async def charge_request(self, queue: Callable[[], JobClient]) -> None:
+        await self._charge(queue, self.requests, "requests", 1)
 
-    def charge_candidates(self, amount: int) -> None:
-        self._charge(self.candidates, amount, "candidate_quota_exceeded", "candidates")
+    async def charge_candidates(self, queue: Callable[[], JobClient], amount: int) -> None:
+        await self._charge(queue, self.candidates, "candidates", amount)
 
-    def refund_candidates(self, amount: int) -> None:
+    async def refund_candidates(self, queue: Callable[[], JobClient], amount: int) -> None:
         if self.candidates:
-            self.candidates.give_back(amount)
+            await self._take(queue, self.candidates, "candidates", -amount)
 
     def limit_headers(self) -> dict[str, str]:
         headers: dict[str, str] = {}
@@ -91,13 +97,23 @@ class Principal:
                 headers[f"x-ratelimit-reset-{kind}"] = f"{bucket.full_in_s}s"
         return headers
 
-    def _charge(self, bucket: Bucket | None, amount: int, code: str, what: str) -> None:
-        wait_s = bucket.take(amount) if bucket else 0.0
+    async def _charge(
+        self, queue: Callable[[], JobClient], bucket: Bucket | None, what: str, amount: int
+    ) -> None:
+        wait_s = await self._take(queue, bucket, what, amount) if bucket else 0.0
         if bucket and wait_s:
             message = (
                 f"This key may use {bucket.per_minute} {what} a minute. Wait for the time in Retry-After."
             )
-            raise ApiError(429, code, message, retry_after_s=wait_s)
+            raise ApiError(429, f"{what.removesuffix('s')}_quota_exceeded", message, retry_after_s=wait_s)
+
+    async def _take(self, queue: Callable[[], JobClient], bucket: Bucket, what: str, amount: int) -> float:
+        try:
+            taken = await queue().quotas.take(f"{self.quota_id}:{what}", bucket.per_minute, amount)
+        except QueueError:
+            return bucket.take(amount)
+        bucket.adopt(taken.left)
+        return taken.wait_s
 
 
 ANONYMOUS = Principal("anonymous", DEFAULT_TENANT)
@@ -162,6 +178,7 @@ def _from_file(path: Path) -> Iterable[tuple[bytes, Principal]]:
                     str(entry.get("tenant", name)),
                     _bucket(entry, "requests"),
                     _bucket(entry, "candidates"),
+                    hashlib.sha256(digest).hexdigest()[:32],
                 ),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -182,9 +199,11 @@ def _bucket(entry: dict[str, object], kind: str) -> Bucket | None:
 class AuthMiddleware:
     """Closes every route but health when keys are set, counts requests, puts the principal on the scope."""
 
-    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing, queue: Callable[[], JobClient]) -> None:
+        """`queue` gives the connected client, or raises QueueUnavailable."""
         self._app = app
         self._keys = keys
+        self._queue = queue
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(OPEN_PREFIX) or not self._keys.principals:
@@ -194,7 +213,7 @@ class AuthMiddleware:
         try:
             principal = self._identify(Headers(scope=scope))
             scope["principal"] = principal
-            principal.charge_request()
+            await principal.charge_request(self._queue)
         except ApiError as error:
             found: Principal | None = scope.get("principal")
             error.headers.update(found.limit_headers() if found else {})

@@ -102,7 +102,7 @@ def _middleware(settings: Settings, services: Services) -> list[Middleware]:
     return [
         Middleware(ContextMiddleware, services.metrics),
         *([cors] if settings.cors_origins else []),
-        Middleware(AuthMiddleware, load_keys(settings)),
+        Middleware(AuthMiddleware, load_keys(settings), lambda: services.client),
         Middleware(
             BodyLimitMiddleware,
             settings.max_body_bytes,

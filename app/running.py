@@ -137,7 +137,7 @@ async def submit(
     seed = seed_for(getattr(body, "seed", None), principal.tenant, key)
     job_request = route.build(body, pictures, seed)
     cost = route.candidates(body)
-    principal.charge_candidates(cost)
+    await principal.charge_candidates(lambda: services.client, cost)
     job = Job(
         id=f"job_{uuid.uuid4().hex}",
         task=route.task,
@@ -154,10 +154,10 @@ async def submit(
     try:
         submission = await services.client.submit(job)
     except BaseException:
-        principal.refund_candidates(cost)
+        await principal.refund_candidates(lambda: services.client, cost)
         raise
     if not submission.created:
-        principal.refund_candidates(cost)
+        await principal.refund_candidates(lambda: services.client, cost)
     return Submitted(
         submission.id, submission.created, key, deadline_s or services.settings.request_timeout_s, seed
     )

@@ -26,6 +26,7 @@ from jobs.events import Event
 from jobs.job import Job, JobState
 from jobs.link import Argument, AsyncLink
 from jobs.operators import Operators
+from jobs.quotas import Quotas
 from jobs.records import failure_of, status_of
 from jobs.replies import QueueStats, Submission
 from jobs.results import Outcome
@@ -69,6 +70,7 @@ class JobClient(Operators):
     def __init__(self, url: str, queue: str, limits: QueueLimits) -> None:
         link = AsyncLink(url, queue, timeout_s=_SOCKET_TIMEOUT_S)
         super().__init__(link)
+        self.quotas = Quotas(link)
         self._link = link
         self._queue = queue
         self._limits = limits

@@ -15,6 +15,7 @@
 {queue}:res:<id>          STRING  the encoded Outcome
 {queue}:idem:<tenant>:<h> STRING  id of the job that owns an idempotency key
 {queue}:tenant:<tenant>   HASH    jobs, bytes, and tag (end of its last job in virtual time)
+{queue}:quota:<name>      HASH    units left and when that was; expires when it is full again
 {queue}:virtual           STRING  virtual time: the largest start tag claimed so far
 {queue}:bytes             STRING  input bytes of queued and running jobs
 {queue}:held:<worker>     HASH    job → attempt

@@ -12,6 +12,7 @@ import pytest
 from app.auth import Bucket, load_keys
 from app.settings import Settings
 from tests.app.conftest import Running, running_api
+from tests.jobs.servers import RedisServer
 
 ANNA, BORIS = "ключ-анны-0123456789".encode().hex(), "b" * 32
 
@@ -87,6 +88,49 @@ def test_quotas_are_told_in_headers_and_end_in_429(closed: Running) -> None:
         assert replies[-1].json()["error"]["code"] == "request_quota_exceeded"
         assert replies[-1].headers["x-ratelimit-remaining-requests"] == "0"
         assert replies[-1].json()["error"]["type"] == "rate_limit_error"
+
+
+def test_all_processes_of_a_queue_count_one_quota(redis_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps([entry("boris", BORIS, requests_per_minute=6, candidates_per_minute=10)]))
+    with (
+        running_api(redis_url, api_keys_file=path, queue_name="shared") as one,
+        running_api(redis_url, api_keys_file=path, queue_name="shared", worker=False) as two,
+        one.client(headers=bearer(BORIS)) as first,
+        two.client(headers=bearer(BORIS)) as second,
+    ):
+        drawn = first.post("/v1/text2image", json={"prompt": "а", "candidates": 8})
+        assert drawn.headers["x-ratelimit-remaining-candidates"] == "2"
+        refused = second.post("/v1/text2image", json={"prompt": "а", "candidates": 8})
+        assert refused.status_code == 429
+        assert refused.json()["error"]["code"] == "candidate_quota_exceeded"
+        assert refused.headers["x-ratelimit-remaining-requests"] == "4"
+        statuses = [http.get("/v1/jobs/x").status_code for http in (first, second) * 4]
+        assert statuses == [404] * 4 + [429] * 4
+
+
+def test_a_refused_job_gives_its_candidates_back(redis_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps([entry("boris", BORIS, candidates_per_minute=10)]))
+    with running_api(redis_url, api_keys_file=path) as api, api.client(headers=bearer(BORIS)) as http:
+        keyed = {"Idempotency-Key": "one"}
+        for _ in range(3):
+            reply = http.post("/v1/text2image", json={"prompt": "а", "candidates": 8}, headers=keyed)
+            assert reply.status_code == 200
+            assert reply.headers["x-ratelimit-remaining-candidates"] == "2"
+
+
+def test_quotas_hold_in_each_process_while_the_queue_is_away(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps([entry("boris", BORIS, requests_per_minute=3)]))
+    with (
+        RedisServer(tmp_path) as server,
+        running_api(server.url, api_keys_file=path, worker=False) as api,
+        api.client(headers=bearer(BORIS)) as http,
+    ):
+        assert http.get("/docs").headers["x-ratelimit-remaining-requests"] == "2"
+        server.kill()
+        assert [http.get("/docs").status_code for _ in range(3)] == [200, 200, 429]
 
 
 def test_a_job_of_another_tenant_does_not_exist(redis_url: str) -> None:

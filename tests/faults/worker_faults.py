@@ -8,7 +8,7 @@ import time
 
 from jobs import keys
 from jobs.job import JobState
-from tests.faults.arena import Arena, OnProgress, Report, Scale, arena, durable_server, prompts
+from tests.faults.arena import Arena, arena, durable_server, prompts
 from tests.faults.report import OnProgress, Report, Scale
 
 

@@ -148,6 +148,7 @@ async def submit(
         idempotency_key=key,
         synchronous=synchronous,
         rows=rows_of(job_request),
+        model_revision=f"{model.name}@{model.revision}",
     )
     if ear:
         ear.expect(job.id)

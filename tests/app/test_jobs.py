@@ -64,6 +64,14 @@ def test_a_queued_job_is_answered_at_once_and_collected_later(http: httpx.Client
     assert done["timings"]["total_ms"] is not None
 
 
+def test_a_queued_job_names_the_model_that_it_was_checked_against(start_api: Any) -> None:
+    with start_api() as api, api.client() as http:
+        assert http.post("/v1/text2text", json={"prompt": "раз"}).status_code == 200
+        api.worker.close()
+        job = submit(http)
+        assert (job["state"], job["model"]) == ("queued", "tiny@r1")
+
+
 def test_prefer_respond_async_queues_any_task(http: httpx.Client) -> None:
     reply = http.post("/v1/text2text", json={"prompt": "раз"}, headers={"Prefer": "respond-async, wait=5"})
     assert reply.status_code == 202

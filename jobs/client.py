@@ -13,14 +13,12 @@ from typing import Any, Self
 
 from jobs import codec, keys
 from jobs.announcements import ModelInfo, WorkerInfo
+from jobs.capacity import Capacity, raise_refusal
 from jobs.errors import (
     DataLost,
-    IdempotencyConflict,
     JobNotFound,
     QueueError,
-    QueueFull,
     QueueUnavailable,
-    TenantQuotaExceeded,
 )
 from jobs.events import Event
 from jobs.job import Job, JobState
@@ -71,6 +69,7 @@ class JobClient(Operators):
         link = AsyncLink(url, queue, timeout_s=_SOCKET_TIMEOUT_S)
         super().__init__(link)
         self.quotas = Quotas(link)
+        self._capacity = Capacity(self._ask_for_room)
         self._link = link
         self._queue = queue
         self._limits = limits
@@ -109,6 +108,7 @@ class JobClient(Operators):
     async def close(self) -> None:
         if self._background:
             await asyncio.wait(self._background, timeout=_PATIENCE_S)
+        await self._capacity.close()
         await self._watcher.close()
         await self._link.close()
 
@@ -130,9 +130,11 @@ class JobClient(Operators):
     async def check_capacity(
         self, tenant: str, num_bytes: int, *, tenant_max_jobs: int | None = None
     ) -> None:
-        """Refuse early what `submit` would refuse now. Raises QueueFull, TenantQuotaExceeded."""
-        reply = await self._run("capacity", tenant, num_bytes, *self._bounds(tenant_max_jobs))
-        _raise_refusal(reply)
+        """Refuse early what `submit` would refuse now, or would have half a second ago.
+
+        Raises QueueFull, TenantQuotaExceeded.
+        """
+        await self._capacity.check(tenant, num_bytes, tenant_max_jobs)
 
     async def status(self, job_id: str) -> JobStatus:
         """Raises JobNotFound: never known, or forgotten since its time to live ended."""
@@ -241,7 +243,7 @@ class JobClient(Operators):
             patience_s=_SUBMIT_PATIENCE_S, replicas=limits.wait_replicas,
             replica_timeout_ms=limits.wait_timeout_ms,
         )  # fmt: skip
-        _raise_refusal(reply)
+        raise_refusal(reply)
         return Submission(reply[1].decode(), reply[2] == b"1")
 
     async def _cancel_when_submitted(self, task: asyncio.Task[Submission]) -> None:
@@ -267,6 +269,9 @@ class JobClient(Operators):
             raise JobNotFound(f"no job {job_id}")
         return record
 
+    async def _ask_for_room(self, tenant: str, num_bytes: int, tenant_max_jobs: int | None) -> list[bytes]:
+        return await self._run("capacity", tenant, num_bytes, *self._bounds(tenant_max_jobs))
+
     def _bounds(self, tenant_max_jobs: int | None) -> tuple[Argument, ...]:
         limits = self._limits
         tenant_jobs = limits.tenant_max_jobs if tenant_max_jobs is None else tenant_max_jobs
@@ -283,13 +288,3 @@ class JobClient(Operators):
         self._background.discard(task)
         if not task.cancelled():
             task.exception()  # the one who awaits it has it, if there is still anyone
-
-
-def _raise_refusal(reply: list[bytes]) -> None:
-    answer = reply[0]
-    if answer == b"tenant":
-        raise TenantQuotaExceeded("this client has too many jobs waiting", int(reply[1]))
-    if answer == b"full":
-        raise QueueFull("the queue is full", int(reply[1]))
-    if answer == b"conflict":
-        raise IdempotencyConflict("this idempotency key was used for another request")

@@ -76,7 +76,7 @@ def running_api(redis_url: str, *, worker: bool = True, **changes: object) -> It
         assert thread.is_alive()
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    echo = EchoWorker(redis_url, queue) if worker else None
+    echo = EchoWorker(redis_url, settings.queue_name) if worker else None
     api = Running(f"http://127.0.0.1:{port}", settings, application.state.services, server, echo)
     try:
         yield api

@@ -140,7 +140,9 @@ async def test_lost_data_are_accepted_only_by_word(queue: Queue, server: RedisSe
 
 
 async def test_embedded_server_of_a_data_directory_is_found(tmp_path: Path) -> None:
-    assert "no server runs on" in await asyncio.to_thread(_run_here, ["stats", "--data-dir", str(tmp_path)])
+    assert "no server runs on" in await asyncio.to_thread(
+        _run_here, ["jobs", "stats", "--data-dir", str(tmp_path)]
+    )
     with EmbeddedRedis() as embedded:
         client = await JobClient.connect(embedded.start(tmp_path / "redis"))
         reply = await asyncio.to_thread(run_process, "stats", "--data-dir", str(tmp_path))

@@ -6,7 +6,7 @@ import socket
 import time
 from dataclasses import dataclass, field
 
-from tests.faults.arena import Arena, arena, durable_server
+from tests.faults.arena import Arena, arena, durable_server, prompts
 from tests.faults.http_server import ApiProcess, Line, api_process, line_to, request_bytes
 from tests.faults.report import OnProgress, Report, Scale, quantile
 from tests.jobs.servers import RedisServer
@@ -18,8 +18,9 @@ _NUM_FLOODERS = 10
 _BATCH, _STEPS, _STEP_S = 4, 4, 0.05
 """The only worker can do twenty jobs a second, and no more."""
 _DEFAULT_PATIENCE_S = {"body_timeout_s": 60.0, "body_idle_timeout_s": 10.0, "write_timeout_s": 30.0}
-_SHORT_PATIENCE_S = {"body_timeout_s": 5.0, "body_idle_timeout_s": 1.5, "write_timeout_s": 4.0}
-_NUM_LONG_REPLIES = 6
+_SHORT_PATIENCE_S = {"body_timeout_s": 6.0, "body_idle_timeout_s": 2.0, "write_timeout_s": 5.0}
+_NUM_LONG_REPLIES = 2
+"""Of 70 KiB each: more than the path and the server's own buffer take together."""
 _MIB = 1 << 20
 
 
@@ -76,6 +77,7 @@ async def flood(scale: Scale, progress: OnProgress) -> Report:
             ring.man(scale, size=1, batch=_BATCH, steps=_STEPS, step_s=_STEP_S, heartbeats=True)
             with api_process(server.url, ring.queue, api_keys=keys, max_queue_depth=_MAX_DEPTH) as api:
                 await _until_served(api, _MODEST_KEY)
+                await ring.submit_all(prompts(_MAX_DEPTH * 9 // 10), tenant="flood")
                 memory = _memory(server, api)
                 seen, served = await _flooded(ring, api, scale)
                 grown = (_memory(server, api) - memory) / _MIB
@@ -103,10 +105,10 @@ async def _flooded(ring: Arena, api: ApiProcess, scale: Scale) -> tuple[_Flood, 
 
 
 def _judge_flood(report: Report, seen: _Flood, served: int, scale: Scale) -> None:
-    report.accepted, report.completed = seen.accepted + len(seen.waits_s), served
+    report.accepted = seen.accepted + len(seen.waits_s)
     report.figures["offered a second"] = round(seen.offered / scale.faults, 1)
     report.figures["served a second"] = round(served / scale.faults, 1)
-    report.at_least("times what is served", seen.offered / max(served, 1), 10)
+    report.at_least("times what is served", seen.offered / max(served, 1), 10 / scale.slack)
     report.at_most("deepest queue", max(seen.depths), _MAX_DEPTH)
     report.figures["refusals"] = len(seen.refusals_s)
     report.mark("the flood was refused", len(seen.refusals_s) > seen.offered / 2)

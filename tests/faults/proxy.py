@@ -69,7 +69,7 @@ class Proxy:
             await asyncio.sleep(_SEVERED_POLL_S)
         try:
             upstream, to_server = await asyncio.open_connection("127.0.0.1", self._target_port)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             writer.close()
             return
         pumps = [

@@ -5,7 +5,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from redis import Redis
 
+from jobs.capacity import GOOD_FOR_S
 from jobs.client import JobClient
 from jobs.consumer import JobConsumer
 from jobs.errors import IdempotencyConflict, QueueFull, QueueUnavailable, TenantQuotaExceeded
@@ -71,8 +73,49 @@ async def test_full_queue_refuses_and_takes_again(clients: Clients, consumer: Jo
         await client.submit(refused)
     assert (await client.stats()).waiting == 2
     commit(consumer, consumer.claim(1)[0])
-    await client.check_capacity("default", 1)
     assert (await client.submit(refused)).created
+
+
+async def test_refusal_is_given_from_memory_and_forgotten_soon(
+    clients: Clients, consumer: JobConsumer, server: RedisServer
+) -> None:
+    client = await clients(max_bytes=2000)
+    await client.check_capacity("default", 100)
+    await client.submit(make_job("а" * 700))
+    with server.client() as redis:
+        calls_before = _num_scripts(redis)
+        for _ in range(200):
+            with pytest.raises(QueueFull):
+                await client.check_capacity("default", 1000)
+        assert _num_scripts(redis) - calls_before < 20
+        await client.check_capacity("default", 100)  # what is smaller may fit
+        commit(consumer, consumer.claim(1)[0])
+        await asyncio.sleep(GOOD_FOR_S)
+        await client.check_capacity("default", 1000)
+
+
+async def test_refusal_is_kept_up_to_date_while_many_ask(clients: Clients, consumer: JobConsumer) -> None:
+    client = await clients(max_depth=2)
+    for _ in range(2):
+        await client.submit(make_job())
+
+    async def is_refused() -> bool:
+        try:
+            await client.check_capacity("default", 1)
+        except QueueFull:
+            return True
+        return False
+
+    assert await is_refused()
+    consumer.claim(1)
+    freed_at = asyncio.get_running_loop().time()
+    while await is_refused():
+        await asyncio.sleep(0.005)
+    assert asyncio.get_running_loop().time() - freed_at < GOOD_FOR_S
+
+
+def _num_scripts(redis: Redis) -> int:
+    return sum(calls["calls"] for name, calls in redis.info("commandstats").items() if "eval" in name)
 
 
 async def test_bytes_are_limited_and_given_back(clients: Clients, consumer: JobConsumer) -> None:

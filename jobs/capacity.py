@@ -1,0 +1,82 @@
+"""Whether the queue has room, asked so cheaply that a flood costs next to nothing.
+
+A refusal stays good for a moment: during a flood it is given from memory while one question at a time keeps
+it up to date. So refusals wait neither for the server's disk nor for each other. Room is never remembered:
+what is let through is judged by `submit`, whole and at once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from jobs.errors import IdempotencyConflict, QueueError, QueueFull, TenantQuotaExceeded
+
+GOOD_FOR_S: Final = 0.5
+_ASK_AGAIN_AFTER_S: Final = 0.1
+_MAX_REMEMBERED: Final = 10_000
+
+Ask = Callable[[str, int, int | None], Awaitable[list[bytes]]]
+"""Tenant, bytes, the tenant's limit of jobs (None: the usual one) → the answer of capacity.lua."""
+
+
+@dataclass
+class _Refusal:
+    reply: list[bytes]
+    num_bytes: int
+    at_s: float
+    asking: asyncio.Task[None] | None = None
+
+
+class Capacity:
+    """What was refused to whom, for as long as that is good."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._refusals: dict[tuple[str, int | None], _Refusal] = {}
+
+    async def check(self, tenant: str, num_bytes: int, max_jobs: int | None) -> None:
+        """Raises QueueFull or TenantQuotaExceeded, at most `GOOD_FOR_S` after it was true."""
+        key = tenant, max_jobs
+        known = self._refusals.get(key)
+        if known is not None and num_bytes >= known.num_bytes:
+            age_s = asyncio.get_running_loop().time() - known.at_s
+            if age_s < GOOD_FOR_S:
+                if age_s > _ASK_AGAIN_AFTER_S and known.asking is None:
+                    known.asking = asyncio.create_task(self._ask_again(key, known))
+                raise_refusal(known.reply)
+        raise_refusal(await self._learn(key, num_bytes))
+
+    async def close(self) -> None:
+        asking = [refusal.asking for refusal in self._refusals.values() if refusal.asking is not None]
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+    async def _ask_again(self, key: tuple[str, int | None], known: _Refusal) -> None:
+        try:
+            await self._learn(key, known.num_bytes)
+        except QueueError:
+            known.asking = None  # it grows old, and then somebody waits for the answer
+
+    async def _learn(self, key: tuple[str, int | None], num_bytes: int) -> list[bytes]:
+        tenant, max_jobs = key
+        reply = await self._ask(tenant, num_bytes, max_jobs)
+        if reply[0] == b"ok":
+            self._refusals.pop(key, None)
+            return reply
+        if len(self._refusals) >= _MAX_REMEMBERED:
+            self._refusals.clear()
+        self._refusals[key] = _Refusal(reply, num_bytes, asyncio.get_running_loop().time())
+        return reply
+
+
+def raise_refusal(reply: list[bytes]) -> None:
+    """What submit.lua and capacity.lua answer, as an error unless it is `ok`."""
+    answer = reply[0]
+    if answer == b"tenant":
+        raise TenantQuotaExceeded("this client has too many jobs waiting", int(reply[1]))
+    if answer == b"full":
+        raise QueueFull("the queue is full", int(reply[1]))
+    if answer == b"conflict":
+        raise IdempotencyConflict("this idempotency key was used for another request")

@@ -107,7 +107,10 @@ class JobClient(Operators):
 
     async def close(self) -> None:
         if self._background:
-            await asyncio.wait(self._background, timeout=_PATIENCE_S)
+            _, unfinished = await asyncio.wait(self._background, timeout=_PATIENCE_S)
+            for task in unfinished:  # or they would open connections that nobody closes
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
         await self._capacity.close()
         await self._watcher.close()
         await self._link.close()

@@ -20,6 +20,7 @@ from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
 from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import ResponseError
@@ -134,6 +135,14 @@ async def refresh(client: AsyncClient) -> None:
     """Learn the slots of a Cluster anew; other clients find their server when they connect."""
     if isinstance(client, AsyncRedisCluster):
         await client.nodes_manager.initialize()
+
+
+async def close_async(client: AsyncClient) -> None:
+    """Close all connections of a client, and those by which it asked the Sentinels."""
+    await client.aclose()
+    if isinstance(client, aioredis.Redis) and isinstance(client.connection_pool, SentinelConnectionPool):
+        for sentinel in client.connection_pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
 
 
 @asynccontextmanager

@@ -197,7 +197,7 @@ class AsyncLink:
         return reply
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await connection.close_async(self._client)
 
     async def _repeat(
         self,

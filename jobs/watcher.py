@@ -79,6 +79,7 @@ class Watcher:
         self._ending: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._caught_up = asyncio.Event()
+        self._client: connection.AsyncClient | None = None
         self._reading = False
         self._closing = False
 
@@ -94,6 +95,9 @@ class Watcher:
             # More than once, because a cancellation that meets a finishing connect is swallowed there.
             _, running = await asyncio.wait(running, timeout=_CLOSE_STEP_S)
         self._tasks.clear()
+        # Not in the reader, where the next cancellation would leave its connection open.
+        if self._client is not None:
+            await connection.close_async(self._client)
 
     @contextmanager
     def watch(self, job_id: str) -> Generator[Inbox]:
@@ -160,19 +164,18 @@ class Watcher:
         return Event(at, job_id, status.attempt, StateChanged(status.state, reason))
 
     async def _read(self) -> None:
-        client = connection.open_async(self._url, timeout_s=_SOCKET_TIMEOUT_S, max_connections=1)
-        try:
-            while not self._closing:
-                try:
-                    async with connection.borrow(client, self._stream) as wire:
-                        await self._rewind_if_shortened(wire)
-                        while not self._closing:
-                            await self._read_once(wire)
-                except (RedisError, OSError):
-                    self._caught_up.set()  # nobody waits for history while the server is away
-                    await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
-        finally:
-            await client.aclose()
+        client = self._client = connection.open_async(
+            self._url, timeout_s=_SOCKET_TIMEOUT_S, max_connections=1
+        )
+        while not self._closing:
+            try:
+                async with connection.borrow(client, self._stream) as wire:
+                    await self._rewind_if_shortened(wire)
+                    while not self._closing:
+                        await self._read_once(wire)
+            except (RedisError, OSError):
+                self._caught_up.set()  # nobody waits for history while the server is away
+                await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
 
     async def _rewind_if_shortened(self, wire: Any) -> None:
         """After a failover the stream may end before what we have read."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import socket
 import time
 from dataclasses import dataclass, field
@@ -38,13 +39,13 @@ class _Flood:
     modest_refused: int = 0
 
     async def send(self, line: Line, every_s: float) -> None:
-        """At a steady pace, whatever the answers."""
+        """As independent senders do: at random moments, whatever the answers."""
         body = {"task": "text2text", "input": {"prompt": "поток", "seed": 1}}
         next_at = time.monotonic()
         while (now := time.monotonic()) < self.ends_at:
             if now < next_at:
                 await asyncio.sleep(next_at - now)
-            next_at += every_s
+            next_at += random.expovariate(1 / every_s)
             started = time.monotonic()
             status = await line.post("/v1/jobs", body)
             self.offered += 1

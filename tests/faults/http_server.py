@@ -17,6 +17,8 @@ from tests.faults.fleet import ROOT
 
 _READY = re.compile(r"RuDOLPH is ready on http://127\.0\.0\.1:(\d+)")
 _START_TIMEOUT_S = 60.0
+_OPEN_STATES = ("01", "08")
+"""Established; or closed by the client and not yet by the server."""
 
 
 class ApiProcess:
@@ -31,15 +33,15 @@ class ApiProcess:
         pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
-    def num_sockets(self) -> int:
-        """Connections that the process holds, with the few to Redis and the one that listens."""
-        count = 0
-        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            try:
-                count += os.readlink(descriptor).startswith("socket:")
-            except FileNotFoundError:
-                continue
-        return count
+    def num_connections(self) -> int:
+        """Clients whose connections the process has taken and not closed."""
+        lines = Path(f"/proc/{self.process.pid}/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+        fields = [line.split() for line in lines]
+        here = f":{self.port:04X}"
+        return sum(
+            local.endswith(here) and state in _OPEN_STATES and inode != "0"
+            for _, local, _, state, _, _, _, _, _, inode, *_ in fields
+        )
 
 
 @contextmanager

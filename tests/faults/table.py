@@ -42,6 +42,6 @@ ROWS = (
     Row(topology_faults.cut_link, Scale(jobs=150, faults=1), Scale(jobs=3_000, faults=5)),
     Row(topology_faults.over_a_cluster, Scale(jobs=100, faults=0), Scale(jobs=2_000, faults=0)),
     Row(http_faults.flood, Scale(jobs=0, faults=5, slack=5.0), Scale(jobs=0, faults=60)),
-    Row(http_faults.slow_clients, Scale(jobs=0, faults=50, slack=5.0), Scale(jobs=0, faults=1_000)),
+    Row(http_faults.slow_clients, Scale(jobs=0, faults=30, slack=5.0), Scale(jobs=0, faults=1_000)),
     Row(model_faults.scripts_against_the_model, Scale(jobs=20, faults=0), Scale(jobs=2_000, faults=0)),
 )

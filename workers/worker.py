@@ -118,8 +118,7 @@ class Worker:
 
     def problem(self) -> str | None:
         """What the health check should complain about."""
-        stuck_s = self._pulse.stuck_for_s()
-        if stuck_s > self._options.watchdog_s:
+        if (stuck_s := self._pulse.stuck_for_s()) > self._options.watchdog_s:
             return f"a model step has taken {stuck_s:.0f} s"
         if self._heartbeat.silent_for_s > 3 * TTL_S:
             return f"Redis has not taken a heartbeat for {self._heartbeat.silent_for_s:.0f} s"

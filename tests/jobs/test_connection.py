@@ -1,9 +1,14 @@
-"""URLs of the queue."""
+"""URLs of the queue, and what is left of a connection that was closed."""
+
+import asyncio
+import time
 
 import pytest
 
 from jobs import keys
+from jobs.client import JobClient
 from jobs.connection import parse_url
+from tests.faults.topologies import SentinelGroup, sentinel_group
 
 
 def test_sentinel_url_names_hosts_service_and_credentials() -> None:
@@ -42,3 +47,25 @@ def test_queue_names_that_would_break_the_hash_tag_are_refused(name: str) -> Non
 
 def test_idempotency_key_of_a_client_is_not_stored() -> None:
     assert "secret" not in keys.idempotency_suffix("tenant", "secret")
+
+
+async def test_closed_client_leaves_no_connection_to_a_sentinel() -> None:
+    with sentinel_group() as group:
+        before = _num_connections(group)
+        client = await JobClient.connect(group.url)
+        await client.ping()
+        assert _num_connections(group) > before
+        await client.close()
+        give_up_at = time.monotonic() + 5
+        while _num_connections(group) > before:
+            assert time.monotonic() < give_up_at
+            await asyncio.sleep(0.05)
+
+
+def _num_connections(group: SentinelGroup) -> int:
+    """Of clients; the Sentinels give a name to those among themselves."""
+    count = 0
+    for sentinel in group.sentinels:
+        with sentinel.client() as client:
+            count += sum(entry["name"] == "" for entry in client.client_list())
+    return count

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +218,8 @@ async def arena(
     """A fresh queue on the server at `url`."""
     queue = f"faults-{uuid.uuid4().hex}"
     limits = limits or QueueLimits(max_depth=100_000, tenant_max_jobs=100_000, lease_s=1.0)
+    # What a client that waits may forget after minutes, a campaign looks at when it is over.
+    limits = replace(limits, synchronous_ttl_s=limits.job_ttl_s)
     client = await JobClient.connect(url, queue=queue, limits=limits)
     ring = Arena(url, queue, client, Path(tempfile.mkdtemp(prefix="faults-")), progress)
     try:

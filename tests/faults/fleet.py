@@ -62,10 +62,14 @@ class Fleet:
         while len(self.members) < self.size:
             self.members.append(self._start())
 
-    def restart_one_gently(self, index: int) -> None:
-        """As a rolling update: the new one is there before the old one is told to go."""
-        old = self.members.pop(index % len(self.members))
+    def add(self) -> Member:
+        """One more than `size`, for as long as nobody is retired."""
         self.members.append(self._start())
+        return self.members[-1]
+
+    def retire_oldest(self) -> None:
+        """SIGTERM, and wait until it is gone. Not replaced as the dead are if another was added before."""
+        old = self.members.pop(0)
         old.process.terminate()
         old.process.wait(timeout=20)
 

@@ -9,6 +9,7 @@ import time
 from jobs import keys
 from jobs.job import JobState
 from tests.faults.arena import Arena, arena, durable_server, prompts
+from tests.faults.fleet import Member
 from tests.faults.report import OnProgress, Report, Scale
 
 
@@ -128,12 +129,14 @@ async def rolling_restart(scale: Scale, progress: OnProgress) -> Report:
             for number in range(scale.faults):
                 progress("workers replaced", number, scale.faults)
                 await asyncio.sleep(0.5)
-                await asyncio.to_thread(fleet.restart_one_gently, 0)
+                await _until_claiming(ring, fleet.add())
+                await asyncio.to_thread(fleet.retire_oldest)
             enough.set()
             await submitting
             report.mark("all jobs end", await ring.until_done(len(ring.acknowledged), 60))
             await ring.check(report, lease_s=scale.lease_s)
             report.figures["workers replaced"] = scale.faults
+            report.mark("there was load all the time", len(ring.acknowledged) >= 5 * scale.faults)
     return report
 
 
@@ -177,6 +180,13 @@ async def _time_until_taken_back(ring: Arena, held: dict[str, int]) -> float:
             if status.state is not JobState.RUNNING or status.attempt != attempt:
                 del held[job_id]
     return time.monotonic() - started
+
+
+async def _until_claiming(ring: Arena, member: Member) -> None:
+    """As an update waits for the new worker to be ready."""
+    key = f"{keys.prefix(ring.queue)}consumer:{member.worker_id}"
+    while not await ring.client._link.command("EXISTS", key):
+        await asyncio.sleep(0.05)
 
 
 async def _until_state(ring: Arena, job_id: str, state: JobState) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cli.console import CliError
 
-MAX_PICTURE_BYTES = 10 << 20
+MAX_PICTURE_BYTES = 10 * 1000 * 1000
 
 
 def read_picture(path: Path) -> bytes:

@@ -12,6 +12,9 @@ import torch
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+if "OMP_NUM_THREADS" not in os.environ:
+    # These networks are small: a second thread speeds up nothing, and on a busy machine both only wait.
+    torch.set_num_threads(1)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -67,7 +67,7 @@ class Server:
 
 @contextmanager
 def serving(model: Path, place: Path, *options: str, **environment: str) -> Iterator[Server]:
-    """`rudolph serve` with float32 on a CPU; `place` holds its data and its log."""
+    """`rudolph serve` with float32 in one thread of a CPU; `place` holds its data and its log."""
     place.mkdir(parents=True, exist_ok=True)
     log = place / "server.log"
     command = [
@@ -77,7 +77,11 @@ def serving(model: Path, place: Path, *options: str, **environment: str) -> Iter
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RUDOLPH_")}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env=clean | environment
+            command,
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=clean | {"RUDOLPH_CPU_THREADS": "1"} | environment,
         )
     server = None
     try:

@@ -1,11 +1,16 @@
-"""Packed linear layers against plain ones."""
+"""Packed linear layers against plain ones, and what they leave of a row's independence."""
+
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
+from model.config import ModelConfig
 from model.kernels.cpu_linear import can_pack, packed
+from model.kv_cache import KeyValueCache
+from tests.model.architectures import random_ids, random_transformer
 
 
 def linear_of(dtype: torch.dtype, in_features: int = 48, out_features: int = 80) -> nn.Linear:
@@ -48,3 +53,38 @@ def test_views_that_are_not_contiguous_are_taken():
 def test_half_and_meta_weights_stay_plain():
     assert not can_pack(linear_of(torch.float16))
     assert not can_pack(nn.Linear(4, 4, device="meta"))
+
+
+@pytest.fixture(params=[1, 2])
+def num_threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Threads of the library's products, which a server uses several of."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("num_threads")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-6), (torch.bfloat16, 1e-4)])
+def test_batch_mates_hardly_change_a_packed_row(dtype: torch.dtype, tolerance: float):
+    # In bfloat16 the distance to float32 is a hundred times as large: mates must bring no such noise.
+    # Sizes at which the library's products for one row and for many do round differently.
+    config = ModelConfig(4, 256, 16, 6, 4, 5, 3, 5, bpe_vocab_size=30, image_codebook_size=20)
+    network = random_transformer(config, 9).to(dtype)
+    network.pack()
+    num_rows = 20
+    ids = random_ids(config, num_rows, 9)
+    ids[:, :6] = ids[0, :6]
+    positions = torch.tensor([6 + row % 20 for row in range(num_rows)]).sort().values
+    slots, left_slots = torch.arange(num_rows), torch.zeros(num_rows, dtype=torch.int64)
+    cache = KeyValueCache(config, 3, num_rows, dtype=dtype)
+    for row in range(num_rows):
+        one = slice(row, row + 1)
+        network.prefill(ids[one], cache, left_slots[one], slots[one])
+    newest = ids[torch.arange(num_rows), positions]
+    together = network.decode(newest, positions, cache, left_slots, slots)
+    for mates in (1, 2, 7):
+        for start in range(0, num_rows - mates + 1, mates):
+            some = slice(start, start + mates)
+            got = network.decode(newest[some], positions[some], cache, left_slots[some], slots[some])
+            assert (got - together[some]).norm() <= tolerance * together[some].norm()

@@ -55,6 +55,14 @@ bench: $(STAMPS)/dev $(STAMPS)/reference  ## Measure speed, with results in benc
 chaos: $(STAMPS)/dev  ## Run the fault table at full size (forty minutes; ARGS="--short", "--only flood", "--resume")
 	@exec $(BIN)/python -m tests.faults $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(STAMPS)/fuzz  ## Fuzz every route of a running server, and the picture readers (ARGS="--cases 5000")
+	@exec $(BIN)/python -m tests.fuzz $(ARGS)
+
+.PHONY: bench-clients
+bench-clients: $(STAMPS)/dev  ## Measure what leaving and slow clients cost a running server
+	@exec $(BIN)/python -m bench.clients $(ARGS)
+
 .PHONY: demo-checkpoint
 demo-checkpoint: $(STAMPS)/train  ## Train the demo checkpoint from nothing; a killed run goes on
 	@exec $(BIN)/rudolph train demo $(or $(MODEL),checkpoints/demo) --work runs/demo $(ARGS)
@@ -91,6 +99,12 @@ $(STAMPS)/run: $(STAMPS)/build-tools pyproject.toml constraints.txt
 $(STAMPS)/dev: $(STAMPS)/run
 	@echo "installing what tests and checks need"
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[worker,embedded,dev]'
+	@touch $@
+
+# Atheris has wheels for few systems; without it `make fuzz` says so and fuzzes the rest.
+$(STAMPS)/fuzz: $(STAMPS)/dev
+	@$(PIP) install -c constraints.txt --no-build-isolation --only-binary atheris -e '.[worker,embedded,dev,fuzz]' \
+		|| echo "note: Atheris cannot be installed here; pictures will not be fuzzed" >&2
 	@touch $@
 
 $(STAMPS)/train: $(STAMPS)/run

@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from starlette.requests import Request
+from starlette.types import Message
 
 from app.errors import ApiError, invalid
 from jobs.announcements import ModelInfo
@@ -21,6 +22,11 @@ MAX_RANDOM_SEED = 2**53
 
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 NO_WORKER_RETRY_S = 10
+DEADLINE_PATTERN = (
+    r"^(0\.[1-9][0-9]{0,5}|([1-9][0-9]{0,3}|[1-7][0-9]{4}|8[0-5][0-9]{3}|86[0-3][0-9]{2})(\.[0-9]{1,6})?"
+    r"|86400)$"
+)
+"""A number from 0.1 to 86400, in the one way that a header may write it."""
 
 
 class ModelWatch:
@@ -53,15 +59,34 @@ class ByteBudget:
         self._held = 0
 
     @contextmanager
-    def reserve(self, num_bytes: int) -> Generator[None]:
-        if self._held and self._held + num_bytes > self._max_bytes:
+    def hold(self, request: Request) -> Generator[Request]:
+        """The same request, with its body counted as it comes, until the block ends.
+
+        What a request only announces costs nothing, so that slow senders do not lock the others out.
+        Raises ApiError 503, here or while the body is read, when the bytes would be too many.
+        """
+        self._check(announced_bytes(request))
+        own = 0
+
+        async def counted() -> Message:
+            nonlocal own
+            message = await request.receive()
+            size = len(message.get("body", b""))
+            self._check(size, own=own)
+            self._held += size
+            own += size
+            return message
+
+        try:
+            yield Request(request.scope, counted)
+        finally:
+            self._held -= own
+
+    def _check(self, num_bytes: int, *, own: int = 0) -> None:
+        # One request alone is never too much: its own limit bounds it.
+        if self._held > own and self._held + num_bytes > self._max_bytes:
             message = "The server is reading as many requests as it has memory for. Try again soon."
             raise ApiError(503, "server_busy", message, retry_after_s=2)
-        self._held += num_bytes
-        try:
-            yield
-        finally:
-            self._held -= num_bytes
 
 
 class StreamSlots:
@@ -88,10 +113,10 @@ class StreamSlots:
             del self._open[tenant]
 
 
-def announced_bytes(request: Request, max_bytes: int) -> int:
-    """Size of the body as its header says; the most that is allowed when it does not say."""
+def announced_bytes(request: Request) -> int:
+    """Size of the body as its header says; 0 when it does not say."""
     length = request.headers.get("content-length", "")
-    return int(length) if length.isdigit() and len(length) < 16 else max_bytes
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 16 else 0
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -113,13 +138,9 @@ def deadline_header(request: Request) -> float | None:
     text = request.headers.get("x-deadline-s")
     if text is None:
         return None
-    try:
-        deadline_s = float(text)
-    except ValueError:
-        deadline_s = 0.0
-    if not 0.1 <= deadline_s <= 86_400:
+    if not re.fullmatch(DEADLINE_PATTERN, text):
         raise invalid("x-deadline-s must be a number of seconds between 0.1 and 86400.", param="x-deadline-s")
-    return deadline_s
+    return float(text)
 
 
 def seed_for(asked: int | None, tenant: str, key: str | None) -> int:

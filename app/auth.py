@@ -125,6 +125,10 @@ class KeyRing:
 
     principals: dict[bytes, Principal] = field(default_factory=dict[bytes, Principal])
 
+    @property
+    def closed(self) -> bool:
+        return bool(self.principals)
+
     def find(self, key: str) -> Principal | None:
         """Compare with every digest, so that the time taken tells nothing about where a match was."""
         digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
@@ -206,7 +210,7 @@ class AuthMiddleware:
         self._queue = queue
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(OPEN_PREFIX) or not self._keys.principals:
+        if scope["type"] != "http" or scope["path"].startswith(OPEN_PREFIX) or not self._keys.closed:
             scope["principal"] = ANONYMOUS
             await self._app(scope, receive, send)
             return

@@ -20,6 +20,10 @@ MAX_FILES = 260
 MAX_FIELDS = 1100
 MAX_FIELD_BYTES = 1 << 20
 REQUEST_PART = "request"
+MAX_JSON_COMMAS = 1_200_000
+"""256 pictures as 4,096 codes each have a million."""
+MAX_JSON_NESTED = 20_000
+"""Objects, lists and keys of a body. Sixteen megabytes of `{},{},…` would become 400 megabytes of them."""
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -62,9 +66,12 @@ def check_body(schema: type[S], fields: Any, *, strict: bool = True, prefix: str
 
 
 def parse_json(body: bytes, *, param: str | None = None) -> Any:
-    """Strict JSON in UTF-8: no NaN, no byte order tricks, bounded depth."""
+    """Strict JSON in UTF-8: no NaN, no byte order tricks, bounded depth and number of values."""
+    nested = body.count(b"{") + body.count(b"[") + body.count(b":")
+    if nested > MAX_JSON_NESTED or body.count(b",") > MAX_JSON_COMMAS:
+        _bad_json("it holds too many values", param)
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_whole_or_float)
     except UnicodeDecodeError as error:
         _bad_json(f"byte {error.start} is not UTF-8", param)
     except json.JSONDecodeError as error:
@@ -75,6 +82,12 @@ def parse_json(body: bytes, *, param: str | None = None) -> Any:
         _bad_json(
             "it holds a number that is none or is too long" if "digits" in str(error) else str(error), param
         )
+
+
+def _whole_or_float(text: str) -> float:
+    """2.0 is a whole number to JSON Schema, and to languages that have no other."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -40,13 +40,20 @@ def check_size(size: str | None, model: ModelInfo) -> None:
 
 
 def chat_fields(body: ChatBody, model: ModelInfo) -> tuple[Task, dict[str, Any]]:
-    """An answer where the checkpoint can answer and a question was asked, else a caption."""
+    """An answer where the checkpoint can answer and a question was asked, else a caption.
+
+    A question to a checkpoint that only describes is refused: a description would pass for its answer.
+    """
     parts = [part for message in body.messages for part in message.content if message.role != "assistant"]
     pictures = [part.image_url.url for part in parts if part.image_url is not None]
     asked = [part.text for m in body.messages if m.role == "user" for part in m.content if part.text]
     question = " ".join(asked).strip()
     if len(pictures) > 1:
-        raise invalid("messages hold more than one picture; send one image_url.", param="messages")
+        raise invalid(
+            "messages hold more than one picture; send one image_url.",
+            param="messages",
+            code="invalid_messages",
+        )
     longest = min(body.max_completion_tokens or body.max_tokens or 10**6, model.right_text_length)
     if question and Task.ANSWER in model.tasks:
         fields: dict[str, Any] = {"question": question, "max_tokens": longest}
@@ -56,8 +63,15 @@ def chat_fields(body: ChatBody, model: ModelInfo) -> tuple[Task, dict[str, Any]]
             "messages hold no picture. The loaded checkpoint describes pictures: send one image_url part "
             "with a data URI. To continue a text use /v1/completions."
         )
-        raise invalid(message, param="messages")
-    return Task.IMAGE2TEXT, {"image": pictures[0], "max_tokens": longest, **_choices(body)}
+        raise invalid(message, param="messages", code="invalid_messages")
+    if question:
+        message = (
+            f"The loaded checkpoint {model.name} describes pictures and cannot follow a text about one. "
+            "Leave the text out to get the description; `template` gives the words that it begins with."
+        )
+        raise invalid(message, param="messages", code="question_unsupported")
+    fields = {"image": pictures[0], "max_tokens": longest, **_choices(body)}
+    return Task.IMAGE2TEXT, fields | ({"template": body.template} if body.template else {})
 
 
 def completion_fields(body: CompletionBody, model: ModelInfo) -> dict[str, Any]:
@@ -114,7 +128,10 @@ def continuation(text: str, body: CompletionBody) -> str:
 def image_usage(usage: Usage) -> dict[str, Any]:
     return {
         "input_tokens": usage.input_tokens,
-        "input_tokens_details": {"image_tokens": 0, "text_tokens": usage.input_tokens},
+        "input_tokens_details": {
+            "image_tokens": usage.input_image_tokens,
+            "text_tokens": usage.input_tokens - usage.input_image_tokens,
+        },
         "output_tokens": usage.output_tokens,
         "output_tokens_details": {"image_tokens": usage.output_tokens, "text_tokens": 0},
         "total_tokens": usage.input_tokens + usage.output_tokens,
@@ -133,7 +150,7 @@ def model_entry(model: ModelInfo) -> dict[str, Any]:
     return {
         "id": model.name,
         "object": "model",
-        "created": 0,
+        "created": int(model.created_s),
         "owned_by": "rudolph",
         "revision": model.revision,
         "tasks": [str(task) for task in model.tasks],

@@ -16,10 +16,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from app.admission import ByteBudget, ModelWatch, StreamSlots
-from app.auth import AuthMiddleware, load_keys
+from app.auth import AuthMiddleware, KeyRing, load_keys
 from app.errors import ApiError, from_queue_error, from_status
 from app.middleware import BodyLimitMiddleware, ContextMiddleware
-from app.openapi import DESCRIPTION, TAGS, openapi_document
+from app.openapi import DESCRIPTION, TAGS, openapi_document, operation_id
 from app.pictures import PicturePool
 from app.retries import RetryMemory
 from app.routers.jobs import jobs_router
@@ -40,7 +40,7 @@ VERSION = "0.1.0"
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The whole HTTP side. Settings default to the environment's. Raises ValueError for bad keys."""
     settings = settings or Settings()  # pyright: ignore[reportCallIssue]
-    services = _services(settings)
+    services, keys = _services(settings), load_keys(settings)
     app = FastAPI(
         title="RuDOLPH",
         version=VERSION,
@@ -51,7 +51,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
-        middleware=_middleware(settings, services),
+        middleware=_middleware(settings, services, keys),
+        generate_unique_id_function=operation_id,
         exception_handlers={
             ApiError: _answer_api_error,
             QueueError: _answer_queue_error,
@@ -69,7 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(playground_router())
     if settings.docs:
         app.include_router(reference_router())
-    app.openapi = cast(Callable[[], dict[str, object]], lambda: openapi_document(app))
+    app.openapi = cast(Callable[[], dict[str, object]], lambda: openapi_document(app, closed=keys.closed))
     return app
 
 
@@ -91,7 +92,7 @@ def _services(settings: Settings) -> Services:
     )
 
 
-def _middleware(settings: Settings, services: Services) -> list[Middleware]:
+def _middleware(settings: Settings, services: Services, keys: KeyRing) -> list[Middleware]:
     cors = Middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -102,7 +103,7 @@ def _middleware(settings: Settings, services: Services) -> list[Middleware]:
     return [
         Middleware(ContextMiddleware, services.metrics),
         *([cors] if settings.cors_origins else []),
-        Middleware(AuthMiddleware, load_keys(settings), lambda: services.client),
+        Middleware(AuthMiddleware, keys, lambda: services.client),
         Middleware(
             BodyLimitMiddleware,
             settings.max_body_bytes,
@@ -137,4 +138,13 @@ async def _answer_router_error(request: Request, error: Exception) -> Response:
     refused = cast(HTTPException, error)
     answer = from_status(refused.status_code, str(refused.detail), request.method, request.url.path)
     answer.headers.update(refused.headers or {})
+    if "Allow" in answer.headers:
+        answer.headers["Allow"] = _allowed(request) or answer.headers["Allow"]
     return answer.response()
+
+
+def _allowed(request: Request) -> str:
+    """Every method of the path: the router names those of its first matching route only."""
+    paths: dict[str, dict[str, object]] = request.app.openapi()["paths"]
+    route: str = getattr(request.scope.get("route"), "path", "")
+    return ", ".join(sorted(method.upper() for method in paths.get(route, {})))

@@ -8,10 +8,27 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.schemas import openai, replies, requests
+from app.admission import DEADLINE_PATTERN
+from app.bodies import MultipartForm
+from app.openapi_parts import (
+    BODY_ERRORS,
+    EVENT_ID_PATTERN,
+    READING_ERRORS,
+    SCHEMA_PATH,
+    Json,
+    errors,
+    event_stream,
+    form_schema,
+    header,
+    json_reply,
+    ref,
+    reply,
+)
+from app.schemas import openai, openai_replies, replies, requests
 from app.tasks import TASK_ROUTES, TaskRoute
 from jobs.job import Task
 
@@ -37,39 +54,42 @@ _REPLIES: dict[Task, type[BaseModel]] = {
 }
 _REQUESTS: list[type[BaseModel]] = [
     *(route.body for route in TASK_ROUTES),
-    requests.JobBody,
     openai.GenerationsBody,
     openai.EditsBody,
     openai.ChatBody,
     openai.CompletionBody,
 ]
-_MODELS: list[type[BaseModel]] = [*set(_REPLIES.values()), replies.JobReply, replies.ErrorReply]
-_SCHEMA_PATH = "#/components/schemas/{model}"
-
-_ERRORS = {
-    "400": "The request cannot be read: not JSON, not multipart, a broken header.",
-    "401": "No API key, or an unknown one.",
-    "404": "There is no such job.",
-    "408": "The body came too slowly.",
-    "409": "The loaded checkpoint cannot do this, or the job was cancelled.",
-    "413": "The body or a picture is too large.",
-    "415": "The body's Content-Type is not one of those described.",
-    "422": "A field is wrong; `param` names it.",
-    "429": "A quota of this key or tenant is used up; see Retry-After.",
-    "500": "The server failed.",
-    "503": "The queue is full, unreachable, or no worker has come yet; see Retry-After.",
-    "504": "The deadline passed; the job was cancelled.",
+_OPENAI_REPLIES: dict[type[BaseModel], type[BaseModel]] = {
+    openai.GenerationsBody: openai_replies.PicturesReply,
+    openai.EditsBody: openai_replies.PicturesReply,
+    openai.ChatBody: openai_replies.ChatReply,
+    openai.CompletionBody: openai_replies.CompletionReply,
 }
+_MODELS: list[type[BaseModel]] = [
+    *_REPLIES.values(),
+    *_OPENAI_REPLIES.values(),
+    openai_replies.ModelReply,
+    openai_replies.ModelListReply,
+    replies.JobReply,
+    replies.ErrorReply,
+    replies.LiveReply,
+    replies.ReadyReply,
+    replies.NotReadyReply,
+]
+_JOB_ID = "^[A-Za-z0-9_-]{1,64}$"
 _STREAM = (
     "With `stream`: events `state`, `progress`, `partial_image`, `partial_text`, and as the last one either "
     "`completed` with the reply or `error`."
 )
-_COMMON_ERRORS = ("401", "422", "429", "500", "503")
-_BODY_ERRORS = ("400", "408", "409", "413", "415", "504")
 
 
-def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """Built once an application."""
+def operation_id(route: APIRoute) -> str:
+    """The handler's name: what a generated client calls the operation."""
+    return route.name
+
+
+def openapi_document(app: FastAPI, *, closed: bool) -> Json:
+    """Built once an application. `closed`: every route but health needs a key."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -80,135 +100,183 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         )
         components = document.setdefault("components", {})
         components["schemas"] = _schemas()
-        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        document["security"] = [{}, {"key": []}]
+        if closed:
+            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{"key": []}]
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def task_operation(route: TaskRoute) -> dict[str, Any]:
+def task_operation(route: TaskRoute) -> Json:
     """What a task route adds to its operation."""
-    reply: dict[str, Any] = {"application/json": {"schema": _ref(_REPLIES[route.task])}}
+    content: Json = {"application/json": {"schema": ref(_REPLIES[route.task])}}
     if route.task is Task.TEXT2IMAGE:
         for kind in ("image/png", "image/jpeg", "image/webp"):
-            reply[kind] = {"schema": {"type": "string", "contentMediaType": kind}}
+            content[kind] = {"schema": {"type": "string", "contentMediaType": kind}}
     if "stream" in route.body.model_fields:
-        reply["text/event-stream"] = {"schema": {"type": "string", "description": _STREAM}}
+        content |= event_stream(_STREAM)
     return {
         "parameters": [_IDEMPOTENCY_KEY, _PREFER, _DEADLINE],
         "requestBody": {"required": True, "content": _task_content(route)},
         "responses": {
-            "200": {"description": "The result.", "content": reply},
+            "200": reply("The result.", content),
             "202": _accepted(),
-            **_errors(*_COMMON_ERRORS, *_BODY_ERRORS),
+            **errors(BODY_ERRORS, replies.ErrorReply),
         },
     }
 
 
-def submit_operation() -> dict[str, Any]:
+def submit_operation() -> Json:
     example = {"task": "text2image", "input": {"prompt": "рыжий кот"}, "priority": 0}
     return {
         "parameters": [_IDEMPOTENCY_KEY],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _ref(requests.JobBody), "example": example}},
+            "content": {"application/json": {"schema": _job_schema(), "example": example}},
         },
-        "responses": {"202": _accepted(), **_errors(*_COMMON_ERRORS, *_BODY_ERRORS)},
+        "responses": {"202": _accepted(), **errors(BODY_ERRORS, replies.ErrorReply)},
     }
 
 
-def openai_operation(body: type[BaseModel], *, multipart: bool) -> dict[str, Any]:
-    kind = "multipart/form-data" if multipart else "application/json"
-    reply = {kind: {"schema": {"type": "object"}} for kind in ("application/json", "text/event-stream")}
+def openai_operation(body: type[BaseModel], form: MultipartForm | None) -> Json:
+    if form is None:
+        asked: Json = {"application/json": {"schema": ref(body)}}
+    else:
+        asked = {"multipart/form-data": {"schema": form_schema(body, form.files, form.lists)}}
+    content: Json = {
+        "application/json": {"schema": ref(_OPENAI_REPLIES[body])},
+        **event_stream("With `stream`, as OpenAI's own."),
+    }
     return {
         "parameters": [_IDEMPOTENCY_KEY],
-        "requestBody": {"required": True, "content": {kind: {"schema": _ref(body)}}},
+        "requestBody": {"required": True, "content": asked},
         "responses": {
-            "200": {"description": "As OpenAI's own.", "content": reply},
-            **_errors(*_COMMON_ERRORS, *_BODY_ERRORS),
+            "200": reply("As OpenAI's own.", content),
+            **errors((*BODY_ERRORS,), replies.ErrorReply),
         },
     }
 
 
-def job_operation(*, events: bool) -> dict[str, Any]:
-    schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
-    parameters: list[dict[str, Any]] = [{"name": "id", "in": "path", "required": True, "schema": schema}]
-    content: dict[str, Any] = {"application/json": {"schema": _ref(replies.JobReply)}}
+def models_operation(*, one: bool) -> Json:
+    if not one:
+        answer = json_reply("The loaded model.", openai_replies.ModelListReply)
+        return {"responses": {"200": answer, **errors(READING_ERRORS, replies.ErrorReply)}}
+    answer = json_reply("The loaded model.", openai_replies.ModelReply)
+    name = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    return {
+        "parameters": [name],
+        "responses": {"200": answer, **errors((*READING_ERRORS, "404"), replies.ErrorReply)},
+    }
+
+
+def job_operation(*, events: bool) -> Json:
+    schema = {"type": "string", "pattern": _JOB_ID}
+    parameters: list[Json] = [{"name": "id", "in": "path", "required": True, "schema": schema}]
+    content: Json = {"application/json": {"schema": ref(replies.JobReply)}}
     if events:
         parameters.append(_LAST_EVENT_ID)
-        content = {"text/event-stream": {"schema": {"type": "string"}}}
+        content = event_stream(_STREAM)
     return {
         "parameters": parameters,
         "responses": {
-            "200": {"description": "The job.", "content": content},
-            **_errors("401", "404", "422", "429", "500", "503"),
+            "200": reply("The job.", content),
+            **errors((*READING_ERRORS, "404", *(["422"] if events else [])), replies.ErrorReply),
         },
     }
 
 
-def _task_content(route: TaskRoute) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        "application/json": {"schema": _ref(route.body), "example": route.example},
+def live_operation() -> Json:
+    return {
+        "responses": {
+            "200": json_reply("It answers.", replies.LiveReply),
+            **errors(("400", "408", "431", "503"), replies.ErrorReply),
+        },
+        "security": [],
     }
+
+
+def ready_operation() -> Json:
+    not_ready = json_reply("Something is missing; `checks` says what.", replies.NotReadyReply)
+    return {
+        "responses": {
+            "200": json_reply("Work would be done.", replies.ReadyReply),
+            **errors(("400", "408", "431"), replies.ErrorReply),
+            "503": not_ready,
+        },
+        "security": [],
+    }
+
+
+def metrics_operation() -> Json:
+    answer = reply("In the Prometheus text format.", {"text/plain": {"schema": {"type": "string"}}})
+    return {"responses": {"200": answer, **errors(READING_ERRORS, replies.ErrorReply)}}
+
+
+def _task_content(route: TaskRoute) -> Json:
+    content: Json = {"application/json": {"schema": ref(route.body), "example": route.example}}
     if route.form is None:
         return content
-    own = sorted(set(route.body.model_fields) - {place[0] for place in route.form.files.values()})
-    file: dict[str, Any] = {"type": "string", "contentMediaType": "application/octet-stream"}
-    properties: dict[str, Any] = {
-        name: {"type": "array", "items": file} if place[-1] in route.form.lists else file
-        for name, place in route.form.files.items()
-    }
-    properties |= {name: {"type": "string", "description": "JSON"} for name in route.form.json_fields or ()}
-    properties["request"] = {
-        "type": "string",
-        "contentMediaType": "application/json",
-        "description": f"All other fields as one JSON object; or each as a form field: {', '.join(own)}.",
-    }
-    schema = {"type": "object", "properties": properties, "required": [next(iter(route.form.files))]}
+    schema = form_schema(route.body, route.form.files, route.form.lists)
+    schema["description"] = (
+        "A file part for each picture and a field for everything else, lists by repeating it. Instead of the "
+        "fields, one part named `request` may hold them all as a JSON object."
+    )
+    for name in route.form.json_fields or ():
+        schema["dependentRequired"][name] = [next(iter(route.form.files))]
+        schema["properties"][name] = {
+            "type": "string",
+            "format": name,
+            "description": 'As JSON, such as {"up": 4}.',
+        }
     content["multipart/form-data"] = {"schema": schema}
     return content
 
 
-def _schemas() -> dict[str, Any]:
-    asked = models_json_schema([(model, "validation") for model in _REQUESTS], ref_template=_SCHEMA_PATH)[1]
-    told = models_json_schema([(model, "serialization") for model in _MODELS], ref_template=_SCHEMA_PATH)[1]
+def _job_schema() -> Json:
+    """The body of a queued task; what its `input` holds hangs on its `task`."""
+    inputs = [
+        {"properties": {"task": {"const": str(route.task)}, "input": ref(route.body)}}
+        for route in TASK_ROUTES
+    ]
+    return {**requests.JobBody.model_json_schema(), "oneOf": inputs}
+
+
+def _schemas() -> Json:
+    asked = models_json_schema([(model, "validation") for model in _REQUESTS], ref_template=SCHEMA_PATH)[1]
+    told = models_json_schema(
+        [(model, "serialization") for model in dict.fromkeys(_MODELS)], ref_template=SCHEMA_PATH
+    )[1]
     return {**asked.get("$defs", {}), **told.get("$defs", {})}
 
 
-def _ref(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": _SCHEMA_PATH.format(model=model.__name__)}
-
-
-def _accepted() -> dict[str, Any]:
-    return {
-        "description": "Queued; Location has the job's address.",
-        "headers": {"Location": {"schema": {"type": "string"}}},
-        "content": {"application/json": {"schema": _ref(replies.JobReply)}},
+def _accepted() -> Json:
+    location: Json = {
+        "required": True,
+        "description": "The job's own address.",
+        "schema": {"type": "string", "pattern": "^/v1/jobs/[A-Za-z0-9_-]{1,64}$"},
     }
+    own: Json = {"parameters": {"id": "$response.body#/id"}}
+    links = {name: {"operationId": name, **own} for name in ("get_job", "cancel_job", "follow_job")}
+    return json_reply("Queued.", replies.JobReply, headers={"Location": location}, links=links)
 
 
-def _errors(*statuses: str) -> dict[str, Any]:
-    content = {"application/json": {"schema": _ref(replies.ErrorReply)}}
-    return {status: {"description": _ERRORS[status], "content": content} for status in sorted(statuses)}
-
-
-def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
-
-
-_IDEMPOTENCY_KEY = _header(
+_IDEMPOTENCY_KEY = header(
     "Idempotency-Key",
     "The same key with the same request gives the same job, however often it is sent.",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
 )
-_PREFER = _header(
-    "Prefer", "`respond-async`: answer 202 at once.", {"type": "string", "enum": ["respond-async"]}
+_PREFER = header(
+    "Prefer",
+    "`respond-async`: answer 202 at once. Other preferences are ignored, as RFC 7240 has it.",
+    {"type": "string", "examples": ["respond-async"]},
 )
-_DEADLINE = _header(
+_DEADLINE = header(
     "x-deadline-s",
-    "Seconds after which the request is given up, time in the queue included.",
-    {"type": "number", "minimum": 0.1, "maximum": 86400},
+    "Seconds after which the request is given up, time in the queue included: 0.1–86,400.",
+    {"type": "string", "pattern": DEADLINE_PATTERN, "examples": ["60"]},
 )
-_LAST_EVENT_ID = _header(
-    "Last-Event-ID", "Id of the last event seen.", {"type": "string", "pattern": r"^\d{1,20}-\d{1,20}$"}
+_LAST_EVENT_ID = header(
+    "Last-Event-ID",
+    "Id of the last event seen.",
+    {"type": "string", "pattern": EVENT_ID_PATTERN, "examples": ["1700000000000-0"]},
 )

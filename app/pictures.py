@@ -15,16 +15,13 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from app.errors import ApiError, invalid
+from app.picture_files import fault_of_structure, picture_kind, webp_size
 
 MIN_SIDE = 16
 MAX_SIDE = 8192
 MAX_PIXELS = 25_000_000
 MAX_PIXELS_OF_REQUEST = 100_000_000
 MAX_ASPECT = 16
-MAX_JPEG_SCANS = 100
-"""A progressive JPEG has about ten scans; thousands would cost minutes of decoding for few bytes."""
-
-_MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
 _ADDRESSES = ("http:", "https:", "ftp:", "file:", "//", "blob:")
 
 
@@ -101,14 +98,6 @@ def decode_base64(text: str, param: str) -> bytes:
         raise invalid(message, param=param, code="invalid_picture") from None
 
 
-def picture_kind(data: bytes) -> str | None:
-    """PNG, JPEG or WEBP by the first bytes; None for anything else."""
-    for magic, kind in _MAGIC.items():
-        if data.startswith(magic):
-            return kind
-    return "WEBP" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
-
-
 def decode_fully(data: bytes, param: str, max_pixels: int = MAX_PIXELS, *, needs_alpha: bool = False) -> int:
     """Decode every pixel; the number of pixels is returned. Raises ApiError 422 with the rule that was
     broken.
@@ -117,21 +106,23 @@ def decode_fully(data: bytes, param: str, max_pixels: int = MAX_PIXELS, *, needs
     if kind is None:
         message = f"{param} is not a PNG, JPEG or WebP file. Convert the picture to one of these."
         raise invalid(message, param=param, code="unsupported_picture_format")
-    if kind == "JPEG" and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
-        message = f"{param} is a JPEG with more than {MAX_JPEG_SCANS} scans. Save the picture again."
-        raise invalid(message, param=param, code="invalid_picture")
+    _check_structure(data, kind, param)
     try:
         # WebP's decoder takes memory for the whole canvas on opening, so its header is read here first.
         if kind == "WEBP":
             _check_size(webp_size(data), param, max_pixels)
         with Image.open(io.BytesIO(data), formats=[kind]) as picture:
             _check_size(picture.size, param, max_pixels)
+            if kind == "JPEG":
+                _check_structure(data, kind, param, picture.width * picture.height)
             # A phone's JPEG may carry further pictures (a depth map); the first is the picture.
             if kind != "JPEG" and getattr(picture, "n_frames", 1) != 1:
                 message = f"{param} is animated; send a picture with one frame."
                 raise invalid(message, param=param, code="picture_animated")
             picture.load()
-            if needs_alpha and not picture.has_transparency_data:
+            # Also refuses a palette picture without a palette, which nothing could make RGB of.
+            transparent = picture.has_transparency_data
+            if needs_alpha and not transparent:
                 message = f"{param} has no transparency; its alpha 0 says where to draw anew."
                 raise invalid(message, param=param, code="invalid_mask")
             return picture.width * picture.height
@@ -144,6 +135,11 @@ def decode_fully(data: bytes, param: str, max_pixels: int = MAX_PIXELS, *, needs
     ):  # Pillow raises whatever a broken file leads it to: OSError, SyntaxError, struct.error …
         message = f"{param} is damaged: it begins as {kind} but cannot be decoded. Save the picture again."
         raise invalid(message, param=param, code="invalid_picture") from None
+
+
+def _check_structure(data: bytes, kind: str, param: str, num_pixels: int = 0) -> None:
+    if fault := fault_of_structure(data, kind, num_pixels):
+        raise invalid(f"{param} {fault}. Save the picture again.", param=param, code="invalid_picture")
 
 
 def _check_size(size: tuple[int, int], param: str, max_pixels: int) -> None:
@@ -165,21 +161,6 @@ def _check_size(size: tuple[int, int], param: str, max_pixels: int) -> None:
             f"{param} is {width}×{height} px; the long side may be {MAX_ASPECT} times the short one at most."
         )
         raise invalid(message, param=param, code="picture_size")
-
-
-def webp_size(data: bytes) -> tuple[int, int]:
-    """(width, height) from the header of a WebP file. Raises ValueError for a header that is none."""
-    chunk, head = data[12:16], data[20:30]
-    if len(head) < 10:
-        raise ValueError("the header is cut off")
-    if chunk == b"VP8X":
-        return int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
-    if chunk == b"VP8L":
-        bits = int.from_bytes(head[1:5], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if chunk == b"VP8 ":
-        return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
-    raise ValueError("no picture in the file")
 
 
 def _too_many_pixels(param: str) -> ApiError:

@@ -57,8 +57,8 @@ async def answer_task(request: Request, route: TaskRoute) -> Response:
         limit_s = services.settings.request_timeout_s
         deadline_s = min(deadline_s or limit_s, limit_s)
     await admit(request, route)
-    with services.bodies.reserve(announced_bytes(request, services.settings.max_body_bytes)):
-        body = await read_body(request, route.body, route.form)
+    with services.bodies.hold(request) as counted:
+        body = await read_body(counted, route.body, route.form)
         streams = bool(getattr(body, "stream", False)) and not later
         wanted = {} if streams else wanted_picture(request, body)
         with listening(request, wanted=streams) as ear:
@@ -88,7 +88,7 @@ async def admit(request: Request, route: TaskRoute) -> None:
     # A repetition asks for a job that has its room already; `submit` decides that, whole and at once.
     repeated = request.headers.get("x-stainless-retry-count", "0") != "0"
     if idempotency_key(request) is None and not repeated:
-        num_bytes = announced_bytes(request, 0)
+        num_bytes = announced_bytes(request)
         await services.client.check_capacity(principal_of(request).tenant, num_bytes)
 
 
@@ -102,7 +102,7 @@ def wanted_picture(request: Request, body: Any) -> Mapping[str, Any]:
         message = (
             f"Accept: image/{formats[0]} answers with one picture; send n = 1 or accept application/json."
         )
-        raise ApiError(422, "invalid_value", message, param="n")
+        raise ApiError(422, "one_picture_only", message, param="n")
     chosen = body.format if "format" in body.model_fields_set and body.format in formats else formats[0]
     return {"format": chosen}
 

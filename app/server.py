@@ -6,6 +6,7 @@ application ever sees them.
 """
 
 import asyncio
+import uuid
 
 import msgspec
 import uvicorn
@@ -154,6 +155,8 @@ class GuardedProtocol(HttpToolsProtocol):
             b"content-type: application/json",
             b"content-length: %d" % len(body),
             b"connection: close",
+            b"x-content-type-options: nosniff",
+            b"x-request-id: " + uuid.uuid4().hex.encode(),
             *(f"{name}: {value}".encode("latin-1") for name, value in error.headers.items()),
         ]
         self.transport.write(STATUS_LINE[status] + b"\r\n".join(lines) + b"\r\n\r\n" + body)

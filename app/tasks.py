@@ -8,6 +8,7 @@ from app import translate
 from app.bodies import MultipartForm
 from app.errors import ApiError
 from app.pictures import Upload
+from app.schemas.fields import EXAMPLE_PICTURE
 from app.schemas.requests import (
     AnswerBody,
     ClassifyBody,
@@ -50,7 +51,6 @@ def check_task(task: Task, model: ModelInfo) -> None:
 
 
 _IMAGE_FORM = {"image": ("image",)}
-_EXAMPLE_PICTURE = "data:image/png;base64,iVBORw0KGgo…"
 
 TASK_ROUTES: tuple[TaskRoute, ...] = (
     TaskRoute(
@@ -77,7 +77,7 @@ TASK_ROUTES: tuple[TaskRoute, ...] = (
         build=translate.build_image2text,
         check=translate.check_right_text,
         candidates=translate.caption_candidates,
-        example={"image": _EXAMPLE_PICTURE, "n": 2, "template": "на картинке"},
+        example={"image": EXAMPLE_PICTURE, "n": 2, "template": "на картинке"},
         form=MultipartForm(files=_IMAGE_FORM),
     ),
     TaskRoute(
@@ -100,7 +100,7 @@ TASK_ROUTES: tuple[TaskRoute, ...] = (
         build=translate.build_rank_images,
         check=translate.check_codes,
         candidates=lambda body: len(body.images),
-        example={"text": "красный квадрат", "images": [_EXAMPLE_PICTURE, _EXAMPLE_PICTURE]},
+        example={"text": "красный квадрат", "images": [EXAMPLE_PICTURE, EXAMPLE_PICTURE]},
         form=MultipartForm(files={"images": ("images",), "image": ("images",)}, lists=frozenset({"images"})),
     ),
     TaskRoute(
@@ -112,7 +112,7 @@ TASK_ROUTES: tuple[TaskRoute, ...] = (
         build=translate.build_rank_texts,
         check=translate.no_check,
         candidates=lambda body: len(body.texts),
-        example={"image": _EXAMPLE_PICTURE, "texts": ["красный квадрат", "синий круг"]},
+        example={"image": EXAMPLE_PICTURE, "texts": ["красный квадрат", "синий круг"]},
         form=MultipartForm(files=_IMAGE_FORM, lists=frozenset({"texts"})),
     ),
     TaskRoute(
@@ -124,7 +124,7 @@ TASK_ROUTES: tuple[TaskRoute, ...] = (
         build=translate.build_classify,
         check=translate.no_check,
         candidates=lambda body: len(body.classes),
-        example={"image": _EXAMPLE_PICTURE, "classes": ["кот", "собака"], "template": "на картинке {}"},
+        example={"image": EXAMPLE_PICTURE, "classes": ["кот", "собака"], "template": "на картинке {}"},
         form=MultipartForm(files=_IMAGE_FORM, lists=frozenset({"classes"})),
     ),
     TaskRoute(
@@ -136,7 +136,7 @@ TASK_ROUTES: tuple[TaskRoute, ...] = (
         build=translate.build_answer,
         check=translate.check_right_text,
         candidates=lambda _: 1,
-        example={"question": "Какого цвета кресло?", "image": _EXAMPLE_PICTURE},
+        example={"question": "Какого цвета кресло?", "image": EXAMPLE_PICTURE},
         form=MultipartForm(files=_IMAGE_FORM),
     ),
 )

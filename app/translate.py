@@ -158,7 +158,7 @@ def check_left_text(body: Text2TextBody, model: ModelInfo) -> None:
 def _check_max_tokens(max_tokens: int | None, length: int, side: str) -> None:
     if max_tokens is not None and max_tokens > length:
         message = f"max_tokens must be at most {length}, the model's {side} text region; got {max_tokens}."
-        raise invalid(message, param="max_tokens")
+        raise invalid(message, param="max_tokens", code="invalid_max_tokens")
 
 
 def build_text2text(body: Text2TextBody, _: Sequence[bytes], seed: int) -> Text2TextRequest:

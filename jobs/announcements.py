@@ -23,6 +23,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     tasks: tuple[Task, ...]
     device: str
     dtype: str
+    created_s: float = 0.0
+    """When the checkpoint's newest file was written, in seconds since 1970."""
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):

@@ -8,6 +8,8 @@ class Usage(msgspec.Struct, frozen=True):
 
     input_tokens: int = 0
     output_tokens: int = 0
+    input_image_tokens: int = 0
+    """How many of the input tokens are codes of pictures."""
 
 
 class GeneratedImage(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from jobs import codec, connection, keys
 from jobs.errors import CodecError, DataLost, JobNotFound, QueueError
-from jobs.events import Event, StateChanged
+from jobs.events import Event, PartialImage, PartialText, StateChanged
 from jobs.job import JobState
 from jobs.link import AsyncLink
 from jobs.records import status_of
@@ -29,6 +29,7 @@ _POLL_CHUNK: Final = 500
 _MAX_HISTORY: Final = 8192
 _MAX_HISTORY_EVENT_BYTES: Final = 4096
 _INBOX_SIZE: Final = 256
+_INBOX_BYTES: Final = 1 << 20
 _REAP_LIMIT: Final = 100
 _PAUSE_AFTER_ERROR_S: Final = 0.2
 _PATIENCE_S: Final = 3.0
@@ -36,19 +37,31 @@ _CLOSE_STEP_S: Final = 0.2
 
 
 class Inbox:
-    """What one watcher of a job has not read yet; the oldest goes when it is full."""
+    """What one watcher of a job has not read yet; the oldest goes when it is full, by number or by bytes."""
 
     def __init__(self) -> None:
-        self.events: deque[Event] = deque(maxlen=_INBOX_SIZE)
+        self._events: deque[Event] = deque()
+        self._num_bytes = 0
         self.ended = False
         self._news = asyncio.Event()
         self._end = asyncio.Event()
 
     def put(self, event: Event) -> None:
-        self.events.append(event)
+        self._events.append(event)
+        self._num_bytes += _weight(event)
+        while len(self._events) > _INBOX_SIZE or (self._num_bytes > _INBOX_BYTES and len(self._events) > 1):
+            self.take()
         self._news.set()
         if _is_end(event):
             self._end.set()
+
+    def take(self) -> Event | None:
+        """The oldest event, or None."""
+        if not self._events:
+            return None
+        event = self._events.popleft()
+        self._num_bytes -= _weight(event)
+        return event
 
     def end(self) -> None:
         """The job is in a terminal state, or gone, whatever the stream said."""
@@ -142,8 +155,7 @@ class Watcher:
 
     async def _live(self, job_id: str, inbox: Inbox, seen: tuple[int, int]) -> AsyncGenerator[Event, None]:
         while True:
-            while inbox.events:
-                event = inbox.events.popleft()
+            while (event := inbox.take()) is not None:
                 if _order(event.id) > seen:
                     seen = _order(event.id)
                     yield event
@@ -247,6 +259,17 @@ class Watcher:
 def _order(event_id: str) -> tuple[int, int]:
     milliseconds, _, number = event_id.partition("-")
     return int(milliseconds), int(number or 0)
+
+
+def _weight(event: Event) -> int:
+    """Bytes that an unread event keeps, where they matter."""
+    match event.body:
+        case PartialImage(data=data):
+            return len(data)
+        case PartialText(text=text):
+            return len(text)
+        case _:
+            return 0
 
 
 def _is_end(event: Event) -> bool:

@@ -37,8 +37,6 @@ MIN_SIDE_PIXELS = 16
 MAX_SIDE_PIXELS = 8192
 MAX_PIXELS = 25 * 1000 * 1000
 MAX_ASPECT = 16
-MAX_JPEG_SCANS = 100
-"""A progressive JPEG has about ten scans; thousands would cost minutes of decoding for few bytes."""
 
 MIN_HEADER_BYTES = 30
 EXIF_ORIENTATION = 0x0112
@@ -68,6 +66,7 @@ _DECODING_ERRORS = (
     OverflowError,
     MemoryError,
     NotImplementedError,
+    AssertionError,  # a palette picture without a palette
     struct.error,
     zlib.error,
 )
@@ -166,8 +165,6 @@ _ENCODERS: dict[str, Callable[[npt.NDArray[np.uint8]], bytes]] = {
 
 def _decode(data: bytes, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     format_name = _recognise(data)
-    if format_name == "JPEG" and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
-        raise PictureError("damaged", f"the JPEG has more than {MAX_JPEG_SCANS} scans")
     # WebP's decoder allocates the canvas when the file is opened, so its header is read here first.
     if format_name == "WEBP":
         _check_size(*_webp_size(data))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 class WorkerOptions:
     """The values of workers.settings that the worker's parts need, apart from where they came from."""
 
-    renew_every_s: float = 3.0
-    """How often leases are renewed; several times within a lease."""
+    renew_every_s: float = 0.5
+    """How often leases are renewed: many times within a lease, since a renewal also tells which jobs were
+    cancelled, and a client that has left must free its slots within a second."""
     emit_grace_s: float = 12.0
     """Without a renewal for this long nothing more is said; less than a lease."""
     drain_s: float = 30.0

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import uuid
+from pathlib import Path
 from types import FrameType
 
 import torch
@@ -64,8 +65,8 @@ def main() -> int:
     return _work(settings, rudolph)
 
 
-def model_info(rudolph: Rudolph) -> ModelInfo:
-    """What the worker announces of its model."""
+def model_info(rudolph: Rudolph, folder: Path | None = None) -> ModelInfo:
+    """What the worker announces of its model; `folder` is where it was loaded from, for its age."""
     config = rudolph.config
     tasks = tuple(task for task in Task if task is not Task.ANSWER or task.value in rudolph.tasks)
     return ModelInfo(
@@ -81,7 +82,12 @@ def model_info(rudolph: Rudolph) -> ModelInfo:
         tasks=tasks,
         device=rudolph.device.type,
         dtype=str(rudolph.dtype).removeprefix("torch."),
+        created_s=max((file.stat().st_mtime for file in _files_in(folder)), default=0.0),
     )
+
+
+def _files_in(folder: Path | None) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file()] if folder else []
 
 
 def memory_by_kind(device: torch.device) -> dict[str, int]:
@@ -111,7 +117,7 @@ def _work(settings: WorkerSettings, rudolph: Rudolph) -> int:
         session,
         consumer,
         worker_id=worker_id,
-        model=model_info(rudolph),
+        model=model_info(rudolph, settings.model),
         num_slots=session.num_slots,
         options=WorkerOptions(
             renew_every_s=settings.renew_every_s,

@@ -35,7 +35,8 @@ class WorkerSettings(BaseSettings):
     # How it keeps the promises of the queue.
     lease_s: float = Field(default=15, gt=0)
     """How long a claimed job stays its own without a renewal."""
-    renew_every_s: float = Field(default=3, gt=0)
+    renew_every_s: float = Field(default=0.5, gt=0)
+    """A cancelled job leaves its batch at the next renewal."""
     emit_grace_s: float = Field(default=12, gt=0)
     """Without a renewal for this long it says nothing more."""
     drain_s: float = Field(default=30, ge=0)

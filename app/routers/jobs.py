@@ -7,7 +7,6 @@ from typing import cast
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.admission import announced_bytes
 from app.bodies import check_body, read_body
 from app.errors import ApiError, invalid, json_response
 from app.openapi import job_operation, submit_operation
@@ -55,14 +54,14 @@ def jobs_router() -> APIRouter:
 async def submit_job(request: Request) -> Response:
     """Accept any task; answer 202 with the job's address at once."""
     services = services_of(request)
-    with services.bodies.reserve(announced_bytes(request, services.settings.max_body_bytes)):
-        body = await read_body(request, JobBody, None)
+    with services.bodies.hold(request) as counted:
+        body = await read_body(counted, JobBody, None)
         route = route_of(Task(body.task))
         await admit(request, route)
         task_body = check_body(route.body, body.input, prefix="input")
         if getattr(task_body, "stream", False):
             message = "A queued job does not stream its answer; follow /v1/jobs/{id}/events instead."
-            raise invalid(message, param="input.stream")
+            raise invalid(message, param="input.stream", code="invalid_stream")
         submitted = await submit(
             request,
             route,

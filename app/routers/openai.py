@@ -11,11 +11,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app import compatible, openai_streams
-from app.admission import announced_bytes
 from app.bodies import MultipartForm, check_body, read_body
 from app.errors import ApiError, json_response
 from app.listening import Listening, listening
-from app.openapi import openai_operation
+from app.openapi import models_operation, openai_operation
 from app.replies import timings_reply
 from app.retries import Attempt
 from app.running import Submitted, admit, finish, stream, submit
@@ -57,15 +56,16 @@ def openai_router() -> APIRouter:
             name=handler.__name__,
             summary=summary,
             response_model=None,
-            openapi_extra=openai_operation(body, multipart=body is EditsBody),
+            openapi_extra=openai_operation(body, _EDITS_FORM if body is EditsBody else None),
         )
-    for path in ("/v1/models", "/v1/models/{id:path}"):
+    for path, handler in (("/v1/models", list_models), ("/v1/models/{id:path}", get_model)):
         router.add_api_route(
             path,
-            list_models if path == "/v1/models" else get_model,
+            handler,
             methods=["GET"],
             summary="The loaded model",
             response_model=None,
+            openapi_extra=models_operation(one=handler is get_model),
         )
     return router
 
@@ -79,9 +79,13 @@ async def edit_image(request: Request) -> Response:
 
 
 async def chat(request: Request) -> Response:
-    body, model = await _read(request, ChatBody, Task.IMAGE2TEXT)
-    task, fields = compatible.chat_fields(body, model)
-    submitted, ear = await _submit(request, task, fields, streams=bool(body.stream))
+    with services_of(request).bodies.hold(request) as counted:
+        body, model = await _read(counted, ChatBody, Task.IMAGE2TEXT)
+        task, fields = compatible.chat_fields(body, model)
+        submitted, ear = await _submit(request, task, fields, streams=bool(body.stream))
+        # The picture is in the queue; while the client waits, nothing here keeps it.
+        body = body.model_copy(update={"messages": []})
+        del fields
     if ear:
         events = openai_streams.chat_events(request, submitted, ear, body)
         return stream(request, submitted, ear, events)
@@ -90,9 +94,10 @@ async def chat(request: Request) -> Response:
 
 
 async def complete(request: Request) -> Response:
-    body, model = await _read(request, CompletionBody, Task.TEXT2TEXT)
-    fields = compatible.completion_fields(body, model)
-    submitted, ear = await _submit(request, Task.TEXT2TEXT, fields, streams=bool(body.stream))
+    with services_of(request).bodies.hold(request) as counted:
+        body, model = await _read(counted, CompletionBody, Task.TEXT2TEXT)
+        fields = compatible.completion_fields(body, model)
+        submitted, ear = await _submit(request, Task.TEXT2TEXT, fields, streams=bool(body.stream))
     if ear:
         events = openai_streams.completion_events(request, submitted, ear, body)
         return stream(request, submitted, ear, events)
@@ -116,17 +121,20 @@ async def get_model(request: Request) -> Response:
 
 
 async def _images(request: Request, schema: type[ImagesBody], form: MultipartForm | None) -> Response:
-    body, model = await _read(request, schema, Task.TEXT2IMAGE, form)
-    fields = compatible.images_fields(body, model)
-    submitted, ear = await _submit(request, Task.TEXT2IMAGE, fields, streams=bool(body.stream))
+    with services_of(request).bodies.hold(request) as counted:
+        body, model = await _read(counted, schema, Task.TEXT2IMAGE, form)
+        fields = compatible.images_fields(body, model)
+        submitted, ear = await _submit(request, Task.TEXT2IMAGE, fields, streams=bool(body.stream))
+        picture_format: str = fields["format"]
+        del body, fields
     if ear:
-        kind = "image_edit" if isinstance(body, EditsBody) else "image_generation"
-        look = openai_streams.PictureLook(kind, compatible.size_of(model), fields["format"])
+        kind = "image_edit" if schema is EditsBody else "image_generation"
+        look = openai_streams.PictureLook(kind, compatible.size_of(model), picture_format)
         events = openai_streams.image_events(request, submitted, ear, look)
         return stream(request, submitted, ear, events)
     status, result = await _finish(request, submitted)
     assert isinstance(result, ImagesResult)
-    return _reply(status, compatible.images_reply(status, result, model, fields["format"]))
+    return _reply(status, compatible.images_reply(status, result, model, picture_format))
 
 
 async def _read(
@@ -135,8 +143,7 @@ async def _read(
     """The body in OpenAI's words, once the queue has room for it; and the model that it is for."""
     services = services_of(request)
     await admit(request, route_of(task))
-    with services.bodies.reserve(announced_bytes(request, services.settings.max_body_bytes)):
-        body = await read_body(request, schema, form)
+    body = await read_body(request, schema, form)
     return body, await services.models.current(services.client)
 
 

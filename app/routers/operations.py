@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry
 from starlette.responses import Response
 
 from app.errors import ApiError, json_response
+from app.openapi import live_operation, metrics_operation, ready_operation
 from app.services import Services, services_of
 from jobs.errors import QueueError
 from telemetry.metrics import QueueGauges, exposition
@@ -16,8 +17,14 @@ CHECK_TIMEOUT_S = 2.0
 
 def health_router() -> APIRouter:
     router = APIRouter(prefix="/health", tags=["operations"])
-    router.add_api_route("/live", live, methods=["GET"], summary="The process answers", response_model=None)
-    router.add_api_route("/ready", ready, methods=["GET"], summary="Work would be done", response_model=None)
+    routes = (
+        ("/live", live, "The process answers", live_operation()),
+        ("/ready", ready, "Work would be done", ready_operation()),
+    )
+    for path, handler, summary, operation in routes:
+        router.add_api_route(
+            path, handler, methods=["GET"], summary=summary, response_model=None, openapi_extra=operation
+        )
     return router
 
 
@@ -29,7 +36,7 @@ def metrics_router() -> APIRouter:
         methods=["GET"],
         summary="Prometheus metrics of this process, the queue and every live worker",
         response_model=None,
-        openapi_extra={"responses": {"200": {"content": {"text/plain": {"schema": {"type": "string"}}}}}},
+        openapi_extra=metrics_operation(),
     )
     return router
 

@@ -27,6 +27,12 @@ _TYPE_NAMES = {
     "model_type": "an object",
     "finite_number": "a finite number",
 }
+_CODES = {
+    "missing": "missing_field",
+    "extra_forbidden": "unknown_field",
+    "too_few_candidates": "too_few_candidates",
+    "image_prompt": "invalid_image_prompt",
+}
 _BOUND_KINDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
 
@@ -49,9 +55,7 @@ def json_path(place: tuple[int | str, ...]) -> str:
 
 
 def _code(error: ErrorDetails) -> str:
-    return {"missing": "missing_field", "extra_forbidden": "unknown_field"}.get(
-        error["type"], "invalid_value"
-    )
+    return _CODES.get(error["type"], "invalid_value")
 
 
 def _sentence(error: ErrorDetails, name: str, place: tuple[int | str, ...], schema: type[BaseModel]) -> str:

@@ -18,6 +18,22 @@ MAX_TOKENS = 4096
 
 _ALLOWED_CONTROLS = "\n\r\t"
 
+# The rules below as patterns, for the OpenAPI document; what is refused is decided by the functions, which
+# can say why. Every control character but three is refused, and a text needs more than blanks.
+_CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+_BLANKS = r"\t\n\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+CLEAN_PATTERN = rf"^[^{_CONTROLS}]*$"
+TEXT_PATTERN = rf"^[^{_CONTROLS}]*[^{_CONTROLS}{_BLANKS}][^{_CONTROLS}]*$"
+_NO_PLACE = rf"(?:[^{{{_CONTROLS}]|\{{+[^{{}}{_CONTROLS}])*\{{*"
+ONE_PLACE_PATTERN = rf"^{_NO_PLACE}\{{\}}{_NO_PLACE}$"
+AT_MOST_ONE_PLACE_PATTERN = rf"^{_NO_PLACE}(?:\{{\}}{_NO_PLACE})?$"
+
+EXAMPLE_PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAABAAAAAQAQAAAAA3iMLMAAAAEUlEQVR42mNgQAL8H7AjJAAAu+wH+a2XxEwA"
+    "AAAASUVORK5CYII="
+)
+"""A white square on black, 16 px a side, so that every example of the document can be sent as it stands."""
+
 
 class Schema(BaseModel):
     """Base of every request: unknown fields refused, NaN and infinity refused."""
@@ -63,19 +79,33 @@ def _picture(value: Any) -> Any:
 Text = Annotated[
     str,
     BeforeValidator(_not_blank),
-    Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS, examples=["рыжий кот"]),
+    Field(
+        min_length=1,
+        max_length=MAX_PROMPT_CHARACTERS,
+        examples=["рыжий кот"],
+        json_schema_extra={"pattern": TEXT_PATTERN},
+    ),
 ]
-OptionalText = Annotated[str, BeforeValidator(_clean_text), Field(max_length=MAX_PROMPT_CHARACTERS)]
-ClassName = Annotated[str, BeforeValidator(_not_blank), Field(min_length=1, max_length=MAX_CLASS_CHARACTERS)]
+OptionalText = Annotated[
+    str,
+    BeforeValidator(_clean_text),
+    Field(max_length=MAX_PROMPT_CHARACTERS, json_schema_extra={"pattern": CLEAN_PATTERN}),
+]
+ClassName = Annotated[
+    str,
+    BeforeValidator(_not_blank),
+    Field(min_length=1, max_length=MAX_CLASS_CHARACTERS, json_schema_extra={"pattern": TEXT_PATTERN}),
+]
 Picture = Annotated[
     Any,
     PlainValidator(_picture),
     WithJsonSchema(
         {
             "type": "string",
+            "format": "picture",
             "description": "PNG, JPEG or WebP file as base64 or as a data URI; at most 10 MB, 16–8,192 px "
             "a side, 25 megapixels. Addresses of pictures are never fetched.",
-            "examples": ["data:image/png;base64,iVBORw0KGgo…"],
+            "examples": [EXAMPLE_PICTURE],
         }
     ),
 ]

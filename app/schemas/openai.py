@@ -99,10 +99,11 @@ class TextChoiceFields(OpenAISchema):
 
 
 class ChatBody(TextChoiceFields):
-    """One picture, and perhaps a question about it."""
+    """One picture, and a question about it where the checkpoint can answer."""
 
     messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
     max_completion_tokens: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
+    template: OptionalText | None = Field(None, description="Words that a description begins with.")
 
 
 def _one_prompt(value: Any) -> Any:

@@ -95,6 +95,21 @@ class ErrorReply(BaseModel):
     error: ErrorBody
 
 
+class LiveReply(BaseModel):
+    status: Literal["ok"]
+
+
+class ReadyReply(BaseModel):
+    status: Literal["ready"]
+    checks: dict[str, str] = Field(description="redis, workers, api: ok, or what is wrong.")
+
+
+class NotReadyReply(BaseModel):
+    status: Literal["not_ready"]
+    checks: dict[str, str]
+    error: ErrorBody
+
+
 class ProgressReply(BaseModel):
     phase: str
     done: int

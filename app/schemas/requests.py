@@ -2,10 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.schemas.fields import (
+    AT_MOST_ONE_PLACE_PATTERN,
+    ONE_PLACE_PATTERN,
     Candidates,
     ClassName,
     Count,
@@ -52,8 +54,17 @@ class BordersBody(Schema):
     right: int = Field(0, ge=0, le=64, description="Columns kept at the right, in cells.")
 
 
+def _only(given: str, absent: str) -> dict[str, Any]:
+    """Schema of an object that has one of two fields; the other may stand there as null."""
+    return {"required": [given], "properties": {given: {"not": {"type": "null"}}, absent: {"type": "null"}}}
+
+
 class ImagePromptBody(Schema):
     """A picture of which a part is kept: say which with `borders` or with `mask`, not both."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [_only("borders", "mask"), _only("mask", "borders")]}
+    )
 
     image: Picture
     borders: BordersBody | None = Field(
@@ -155,9 +166,16 @@ class ClassifyBody(Schema):
         min_length=2, max_length=MAX_CLASSES, description="2–1,000 names.", examples=[["кот", "собака"]]
     )
     template: OptionalText = Field(
-        "{}", description="Right text; `{}` stands for the class.", examples=["это {}"]
+        "{}",
+        description="Right text; `{}` stands for the class.",
+        examples=["это {}"],
+        json_schema_extra={"pattern": ONE_PLACE_PATTERN},
     )
-    left_template: OptionalText = Field("", description="Left text; may hold one `{}`. Empty: none.")
+    left_template: OptionalText = Field(
+        "",
+        description="Left text; may hold one `{}`. Empty: none.",
+        json_schema_extra={"pattern": AT_MOST_ONE_PLACE_PATTERN},
+    )
 
     @field_validator("template")
     @classmethod

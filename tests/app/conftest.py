@@ -20,9 +20,10 @@ from app.main import create_app
 from app.server import server_config
 from app.services import Services
 from app.settings import Settings
+from jobs.announcements import ModelInfo
 from jobs.embedded import EmbeddedRedis
 from telemetry.logging import configure_logging
-from tests.app.worker import EchoWorker
+from tests.app.worker import MODEL, EchoWorker
 
 
 @dataclass
@@ -64,7 +65,9 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def running_api(redis_url: str, *, worker: bool = True, **changes: object) -> Iterator[Running]:
+def running_api(
+    redis_url: str, *, worker: bool = True, model: ModelInfo = MODEL, **changes: object
+) -> Iterator[Running]:
     queue = f"test-{uuid.uuid4().hex[:8]}"
     options = {"redis_url": redis_url, "queue_name": queue, "port": 0} | changes
     settings = Settings(_env_file=None, **options)  # type: ignore[call-arg, arg-type]
@@ -76,7 +79,7 @@ def running_api(redis_url: str, *, worker: bool = True, **changes: object) -> It
         assert thread.is_alive()
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    echo = EchoWorker(redis_url, settings.queue_name) if worker else None
+    echo = EchoWorker(redis_url, settings.queue_name, model=model) if worker else None
     api = Running(f"http://127.0.0.1:{port}", settings, application.state.services, server, echo)
     try:
         yield api

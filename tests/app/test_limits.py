@@ -196,7 +196,7 @@ def animated(kind: str) -> bytes:
         (drawn(64, 64, "JPEG")[:300], "invalid_picture", "damaged"),
         (drawn(64, 64, "WEBP")[:40], "invalid_picture", "damaged"),
         (b"RIFF\x00\x00\x00\x00WEBP", "invalid_picture", "damaged"),
-        (b"\xff\xd8\xff" + b"\xff\xda" * 200, "invalid_picture", "scans"),
+        (b"\xff\xd8\xff" + b"\xff\xda\0\2" * 200, "invalid_picture", "scans"),
         (animated("PNG"), "picture_animated", "one frame"),
         (animated("WEBP"), "picture_animated", "one frame"),
     ],

@@ -10,15 +10,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
+import msgspec
 import openai
 import pytest
 from PIL import Image
 
 from app.openai_streams import TextPieces
 from app.retries import RetryMemory
+from jobs.job import Task
 from tests.app.conftest import Running
 from tests.app.test_jobs import cancelled_soon
-from tests.app.worker import picture
+from tests.app.worker import MODEL, picture
 
 DATA_URI = "data:image/png;base64," + base64.b64encode(picture(50)).decode()
 
@@ -35,7 +37,7 @@ def sdk(api: Running) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def chat_messages(text: str | None = "Что здесь?", url: str = DATA_URI) -> Any:
+def chat_messages(text: str | None = None, url: str = DATA_URI) -> Any:
     parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}}]
     return [{"role": "user", "content": parts + ([{"type": "text", "text": text}] if text else [])}]
 
@@ -180,6 +182,7 @@ def test_chat_streams_in_pieces_that_make_the_whole(sdk: openai.OpenAI) -> None:
     ("messages", "words"),
     [
         ([{"role": "user", "content": "привет"}], "no picture"),
+        (chat_messages("Что здесь?"), "cannot follow a text"),
         (chat_messages() + chat_messages(), "more than one picture"),
         (chat_messages(url="https://example.org/cat.png"), "never fetched"),
         (chat_messages(url="data:image/png;base64,AAAA"), "PNG, JPEG or WebP"),
@@ -203,8 +206,34 @@ def test_completions_continue_a_text(sdk: openai.OpenAI) -> None:
         sdk.completions.create(model="tiny", prompt=["а", "б"])
 
 
+def test_a_description_begins_with_the_words_asked_for(http: httpx.Client, api: Running) -> None:
+    """What a question cannot do for a checkpoint that only describes."""
+    body = {"messages": chat_messages(), "template": "на картинке", "seed": 1}
+    assert http.post("/v1/chat/completions", json=body).status_code == 200
+    refused = http.post("/v1/chat/completions", json={"messages": chat_messages("Кто это?")})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["code"] == "question_unsupported"
+    assert refused.json()["error"]["param"] == "messages"
+
+
+def test_a_checkpoint_that_answers_gets_the_question(start_api: Any) -> None:
+    able = msgspec.structs.replace(MODEL, tasks=tuple(Task))
+    with start_api(model=able) as api, openai.OpenAI(base_url=f"{api.url}/v1", api_key="none") as sdk:
+        reply = sdk.chat.completions.create(model="tiny", messages=chat_messages("Кто это?"))
+        assert reply.choices[0].message.content == "да"
+        described = sdk.chat.completions.create(model="tiny", messages=chat_messages(), seed=5)
+        assert described.choices[0].message.content == "текст 0 5"
+
+
+def test_usage_tells_words_from_cells_of_the_picture(sdk: openai.OpenAI) -> None:
+    usage = sdk.images.generate(prompt="кот").usage
+    assert usage is not None
+    assert usage.input_tokens_details.image_tokens == 3
+    assert usage.input_tokens_details.text_tokens == 5
+
+
 def test_models_lists_what_is_loaded(sdk: openai.OpenAI) -> None:
-    assert [model.id for model in sdk.models.list()] == ["tiny"]
+    assert [(model.id, model.created) for model in sdk.models.list()] == [("tiny", 1_700_000_000)]
     assert sdk.models.retrieve("tiny").owned_by == "rudolph"
     with pytest.raises(openai.NotFoundError, match="tiny"):
         sdk.models.retrieve("gpt-5")

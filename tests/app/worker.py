@@ -1,10 +1,11 @@
 """A worker small enough for the HTTP tests: the real queue, and answers that follow from the request alone.
 
 A few words in a prompt steer it: "жди" holds the job until it is cancelled, "медленно" takes its time,
-"сбой" fails it, "неверно" finds fault with it.
+"сбой" fails it, "неверно" finds fault with it, "большой" gives it large partial pictures.
 """
 
 import io
+import random
 import threading
 import time
 
@@ -52,6 +53,7 @@ MODEL = ModelInfo(
     tasks=tuple(task for task in Task if task is not Task.ANSWER),
     device="cpu",
     dtype="float32",
+    created_s=1_700_000_000.5,
 )
 ROWS = 4
 
@@ -64,7 +66,7 @@ def picture(red: int, kind: str = "png", side: int = 32) -> bytes:
 
 def answer(request: object) -> Outcome:
     """What a job comes to; a function of its request, as with the real model."""
-    usage = Usage(input_tokens=8, output_tokens=16)
+    usage = Usage(input_tokens=8, output_tokens=16, input_image_tokens=3)
     match request:
         case Text2ImageRequest():
             scored = request.rerank or request.candidates > request.n
@@ -176,8 +178,10 @@ class EchoWorker:
     def _tell(self, job_id: str, attempt: int, request: object) -> None:
         for row in range(1, ROWS + 1):
             self.consumer.publish(job_id, attempt, Progress("draw", row, ROWS))
+        side = 256 if "большой" in str(getattr(request, "prompt", "")) else 32
         for partial in range(getattr(request, "partial_images", 0)):
-            self.consumer.publish(job_id, attempt, PartialImage(0, partial, picture(partial)))
+            data = random.Random(partial).randbytes(side * side * 3) if side > 32 else picture(partial)
+            self.consumer.publish(job_id, attempt, PartialImage(0, partial, data))
         if isinstance(request, Image2TextRequest | Text2TextRequest):
             self.consumer.publish(job_id, attempt, PartialText(0, "текст"))
         # What is published in the last moment before a commit may be dropped, by contract.

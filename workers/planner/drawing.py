@@ -59,7 +59,7 @@ def draw(request: Text2ImageRequest, rudolph: Rudolph) -> Generator[Work, WorkRe
         for file, index, codes_ in zip(files, chosen, codes, strict=True)
     )
     num_given = sum(code is not None for code in kept)
-    return ImagesResult(images, Usage(num_tokens(work.left) + num_given, drawn.num_drawn))
+    return ImagesResult(images, Usage(num_tokens(work.left) + num_given, drawn.num_drawn, num_given))
 
 
 def _work(request: Text2ImageRequest, prompts: Prompts, seeds: tuple[int, ...], kept: Kept) -> Generate:

@@ -77,7 +77,7 @@ def classify(request: ClassifyRequest, rudolph: Rudolph) -> Generator[Work, Work
             ClassScore(name, value, ppl)
             for name, value, ppl in zip(request.classes, scores.tolist(), ppl_text.tolist(), strict=True)
         ),
-        usage=Usage(len(codes) + num_texts),
+        usage=Usage(len(codes) + num_texts, 0, len(codes)),
     )
 
 
@@ -90,9 +90,10 @@ def _ranking(
     texts: list[float] = ppl_text.tolist()
     images: list[float] = ppl_image.tolist()
     order = sorted(range(len(scores)), key=scores.__getitem__)
-    num_read = sum(num_tokens(s.left) + len(s.image) + len(s.right) for s in work.sequences)
+    num_codes = sum(len(sequence.image) for sequence in work.sequences)
+    num_read = num_codes + sum(num_tokens(s.left) + len(s.right) for s in work.sequences)
     ranking = tuple(RankedItem(index, scores[index], texts[index], images[index]) for index in order)
-    return RankingResult(ranking, Usage(num_read))
+    return RankingResult(ranking, Usage(num_read, 0, num_codes))
 
 
 def _all_codes(pictures: Sequence[Picture], rudolph: Rudolph) -> Generator[Work, WorkResult, tuple[Ids, ...]]:

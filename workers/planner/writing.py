@@ -50,7 +50,8 @@ def caption(request: Image2TextRequest, rudolph: Rudolph) -> Generator[Work, Wor
     )
     written = yield from generate(work)
     merged = merge_texts(prompts.text_of(ids) for ids in written.candidates)
-    usage = Usage(num_tokens(work.left) + len(codes) + len(work.right), written.num_drawn)
+    num_read = num_tokens(work.left) + len(codes) + len(work.right)
+    usage = Usage(num_read, written.num_drawn, len(codes))
 
     def text_of(item: MergedText, values: tuple[float, float, float] | None) -> GeneratedText:
         tokens = written.candidates[item.first] if request.return_tokens else None
@@ -141,5 +142,6 @@ def answer(request: AnswerRequest, rudolph: Rudolph) -> Generator[Work, WorkResu
         stream_tokens=True,
     )
     written = yield from generate(work)
-    usage = Usage(num_tokens(work.left) + len(codes) * has_image + len(work.right), written.num_drawn)
+    num_codes = len(codes) * has_image
+    usage = Usage(num_tokens(work.left) + num_codes + len(work.right), written.num_drawn, num_codes)
     return AnswerResult(prompts.text_of(written.candidates[0]), usage)

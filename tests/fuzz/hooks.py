@@ -1,0 +1,147 @@
+"""What Schemathesis cannot know of this server: how a picture looks, and which rules tie fields together.
+
+Loaded by `schemathesis.toml`. Knows the document's own formats and the server's error codes; starts nothing.
+"""
+
+import base64
+import io
+import itertools
+import os
+import random
+import re
+from typing import Any
+
+import schemathesis
+from hypothesis import strategies as st
+from PIL import Image
+from schemathesis.core.failures import AcceptedNegativeData, Failure, ServerError
+from schemathesis.openapi.checks import RejectedPositiveData
+
+from app.openapi_parts import EVENT_ID_PATTERN
+from app.schemas.fields import EXAMPLE_PICTURE
+
+RULES_BETWEEN_FIELDS = frozenset(
+    {
+        "too_few_candidates",  # candidates >= n
+        "invalid_borders",  # leave some of the loaded model's cells to be drawn
+        "invalid_image_prompt",  # borders or mask, exactly one
+        "invalid_mask",  # of the picture's size, with transparency
+        "invalid_codes",  # as many as the loaded model has cells, each within its codebook
+        "invalid_max_tokens",  # at most the loaded model's region
+        "invalid_size",  # what the loaded model draws
+        "invalid_text",  # at least one token of the model's vocabulary
+        "invalid_stream",  # a queued job does not stream its answer
+        "invalid_messages",  # one picture, and a question only to a checkpoint that answers
+        "question_unsupported",
+        "one_picture_only",  # Accept: image/png with n > 1
+        "idempotency_key_reused",
+        "invalid_picture",  # only a decoder can tell; the hostile corpus tests what is a picture
+        "unsupported_picture_format",
+    }
+)
+"""Codes of refusals that a schema of single fields cannot foresee. Any other refusal of data that fits the
+document is a fault of one of the two."""
+
+LIST_AS_ONE_FIELD = re.compile("(texts|classes|images): Incorrect type")
+MAX_CANDIDATES = 8
+"""The small checkpoint draws 16 rows at a time: hundreds of candidates would only make the run long."""
+
+
+def _picture(kind: str, mode: str, width: int, height: int, seed: int) -> bytes:
+    noise = random.Random(seed).randbytes(width * height * len(Image.new(mode, (1, 1)).getbands()))
+    sink = io.BytesIO()
+    Image.frombytes(mode, (width, height), noise).save(sink, kind)
+    return sink.getvalue()
+
+
+pictures = st.builds(
+    _picture,
+    st.sampled_from(["PNG", "WEBP"]),
+    st.sampled_from(["RGB", "RGBA"]),
+    st.sampled_from([16, 24, 32, 40]),
+    st.sampled_from([16, 24, 32, 40]),
+    st.integers(0, 3),
+) | st.builds(
+    _picture, st.just("JPEG"), st.sampled_from(["RGB", "L", "CMYK"]), st.just(32), st.just(32), st.just(1)
+)
+
+
+def _as_text(data: bytes, *, with_prefix: bool) -> str:
+    text = base64.b64encode(data).decode()
+    return f"data:image/png;base64,{text}" if with_prefix else text
+
+
+schemathesis.openapi.format("picture", st.builds(_as_text, pictures, with_prefix=st.booleans()))
+schemathesis.openapi.format("picture-file", pictures)
+schemathesis.openapi.format(
+    "borders", st.builds('{{"up": {}, "left": {}}}'.format, st.integers(0, 3), st.integers(0, 3))
+)
+
+
+_numbers = itertools.count()
+
+
+@schemathesis.hook
+def before_call(_: schemathesis.HookContext, case: schemathesis.Case, __: dict[str, Any]) -> None:
+    """Few keys are repeated, so that most requests are answered anew."""
+    number, headers = next(_numbers), case.headers or {}
+    key = headers.get("Idempotency-Key")
+    if number % 8 and isinstance(key, str) and re.fullmatch("[!-~]{1,240}", key):
+        headers["Idempotency-Key"] = f"{key}{os.getpid()}-{number}"
+
+
+@schemathesis.hook
+def map_case(_: schemathesis.HookContext, case: schemathesis.Case) -> schemathesis.Case:
+    for fields in (case.body, case.body.get("input") if isinstance(case.body, dict) else None):
+        if isinstance(fields, dict):
+            _make_cheap(fields)
+            _fit_the_model(fields)
+    return case
+
+
+def _fit_the_model(fields: dict[str, object]) -> None:
+    """Half of what fits the document is made to fit the checkpoint too; the rest shows that it is refused."""
+    if len(fields) % 2:
+        return
+    if isinstance(fields.get("size"), str):
+        fields["size"] = "auto"
+    if isinstance(max_tokens := fields.get("max_tokens"), int) and 16 < max_tokens <= 4096:
+        fields["max_tokens"] = max_tokens % 16 + 1
+    messages = fields.get("messages")
+    if isinstance(messages, list) and all(isinstance(message, dict) for message in messages) and messages:
+        picture = {"type": "image_url", "image_url": {"url": EXAMPLE_PICTURE}}
+        fields["messages"] = [{**messages[0], "role": "user", "content": [picture]}]
+
+
+def _make_cheap(fields: dict[str, object]) -> None:
+    candidates, n = fields.get("candidates"), fields.get("n")
+    if isinstance(candidates, int) and MAX_CANDIDATES < candidates <= 256:
+        least = n if isinstance(n, int) and 0 < n <= 16 else 1
+        fields["candidates"] = max(candidates % MAX_CANDIDATES + 1, least)
+
+
+@schemathesis.hook
+def filter_failure(
+    _: schemathesis.HookContext, failure: Failure, case: schemathesis.Case, response: schemathesis.Response
+) -> bool:
+    if isinstance(failure, ServerError) and response.status_code == 504:
+        # A client that gives a tenth of a second gets what it asked for.
+        return "x-deadline-s" not in response.request.headers
+    if isinstance(failure, AcceptedNegativeData):
+        # A form says a list by repeating its field, so one field alone is a list of one.
+        return not (_is_form(case) and LIST_AS_ONE_FIELD.search(failure.message))
+    if isinstance(failure, RejectedPositiveData) and response.status_code in (400, 422):
+        error = response.json()["error"]
+        return not _is_foreseen(error["code"], error["param"], response)
+    return True
+
+
+def _is_foreseen(code: str, param: str | None, response: schemathesis.Response) -> bool:
+    if code in RULES_BETWEEN_FIELDS:
+        return True
+    # Schemathesis takes a header that is called an id for a number at times.
+    return param == "Last-Event-ID" and not re.fullmatch(EVENT_ID_PATTERN, response.request.headers[param])
+
+
+def _is_form(case: schemathesis.Case) -> bool:
+    return case.media_type == "multipart/form-data"

@@ -40,7 +40,7 @@ def run(num_runs: int, seed: int, console: Console) -> dict[str, Any]:
             f"-artifact_prefix={folder}/", "-max_len=65536", f"-rss_limit_mb={MEMORY_LIMIT_MB}",
             "-timeout=20", "-print_final_stats=1", str(folder / "seeds"),
         ]  # fmt: skip
-        lines = _followed(command, console)
+        lines = _followed(command, num_runs // 20, console)
         crashes = [path.read_bytes().hex() for path in folder.iterdir() if path.is_file()]
     covered = [found for line in lines if (found := _COVERED.match(line))]
     return {
@@ -62,15 +62,17 @@ def write_seeds(folder: Path) -> int:
     return len(small)
 
 
-def _followed(command: list[str], console: Console) -> list[str]:
-    """The program's lines, shown as they come where a person watches."""
+def _followed(command: list[str], step: int, console: Console) -> list[str]:
+    """The program's lines; how far it is is shown every `step` files or so."""
     lines: list[str] = []
+    shown = 0
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             lines.append(line.rstrip())
-            if _COVERED.match(line):
-                console.print(line.rstrip(), end="\r" if console.is_terminal else "\n", highlight=False)
+            if (found := _COVERED.match(line)) and int(found[1]) >= shown + step:
+                shown = int(found[1])
+                console.print(f"{shown} files, {found[2]} edges covered")
     return lines

@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.servers import serving
 from tests.fuzz.campaign import KEY, Campaign
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 WANTED = 200
 CASES = 1500
 """The first round also sends every value that the document's bounds suggest."""

@@ -15,7 +15,7 @@ from tests.fuzz.corpus import corpus
 from tests.fuzz.files import ACCEPTED, Hostile
 from tests.fuzz.picture_routes import GOOD, GOOD_TEXT, PLACES, Place
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 MAX_GROWTH_BYTES = 600_000_000
 """Two decoding threads with the largest picture allowed, 100 MB each and copies, and bodies on their way."""
 NUM_CLIENTS = 3

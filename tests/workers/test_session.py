@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -21,10 +22,11 @@ from jobs.requests import (
     Text2ImageRequest,
     Text2TextRequest,
 )
-from jobs.results import AnswerResult, ClassifyResult, ImagesResult, RankingResult, TextsResult
+from jobs.results import AnswerResult, ClassifyResult, ImagesResult, RankingResult, TextsResult, Usage
 from model.rudolph import Rudolph
 from tests.workers.driving import IMAGES, drawing, drive, is_rising, job, outcome_of, outcomes_of, result_of
 from workers.engine.settings import EngineSettings
+from workers.process import model_info
 from workers.session import Finished, Session
 
 TEXTS = Sampling(0.9, 16, 0.9)
@@ -281,6 +283,17 @@ def test_job_that_runs_cannot_be_submitted_again(session: Session) -> None:
 def test_usage_counts_what_was_read_and_drawn(session: Session, rudolph: Rudolph, picture: bytes) -> None:
     prompt_tokens = 3 + len(rudolph.text_tokenizer.encode("старый кот"))
     drawn = result_of(session, drawing(n=2))
-    assert (drawn.usage.input_tokens, drawn.usage.output_tokens) == (prompt_tokens, 32)
+    assert drawn.usage == Usage(prompt_tokens, 32)
     kept = result_of(session, drawing(image_prompt=ImagePrompt(picture, Borders(up=1))))
-    assert (kept.usage.input_tokens, kept.usage.output_tokens) == (prompt_tokens + 4, 12)
+    assert kept.usage == Usage(prompt_tokens + 4, 12, input_image_tokens=4)
+    ranked = result_of(session, RankTextsRequest(picture, ("кот", "собака")))
+    # The picture's 16 codes are read once with each text.
+    assert ranked.usage.input_image_tokens == 32
+    described = result_of(session, Image2TextRequest(picture, seed=1))
+    assert described.usage.input_image_tokens == 16
+
+
+def test_model_is_as_old_as_its_newest_file(rudolph: Rudolph, tiny_v2: Path) -> None:
+    newest = max(file.stat().st_mtime for file in tiny_v2.iterdir())
+    assert model_info(rudolph, tiny_v2).created_s == newest
+    assert model_info(rudolph).created_s == 0

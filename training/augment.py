@@ -27,6 +27,8 @@ class AugmentStrength:
     """Added to each channel of the background, of 1."""
 
 
+EMPTY_BELOW = 0.05
+"""Largest alpha of a cell that counts as empty."""
 NONE = AugmentStrength()
 WEAK = AugmentStrength(shift=0.016, scale=0.03, rotation_degrees=2.0, brightness=0.02, background=0.01)
 STRONG = AugmentStrength(shift=0.047, scale=0.1, rotation_degrees=8.0, brightness=0.1, background=0.03)
@@ -47,23 +49,34 @@ def random_transforms(count: int, strength: AugmentStrength, generator: Generato
     return torch.cat([rows, shift.unsqueeze(2)], dim=2)
 
 
-def lay_on_background(
-    sprites: Tensor, colours: Tensor, side: int, strength: AugmentStrength, generator: Generator
-) -> Tensor:
-    """Random views of cut-outs on plain backgrounds.
+@dataclass(frozen=True)
+class View:
+    """Moved cut-outs under one light, not yet on a background."""
 
-    sprites: shape = (batch, 4, height, width), RGB multiplied by alpha, and alpha, in [0, 1].
-    colours: shape = (batch, 3), in [0, 1]. Returns pixels, shape = (batch, 3, side, side), in [0, 1].
-    """
+    sprites: Tensor
+    """Shape = (batch, 4, side, side), RGB multiplied by alpha, and alpha, in [0, 1]."""
+    light: Tensor
+    """Factor of each finished picture, shape = (batch, 1, 1, 1)."""
+
+    def on(self, grounds: Tensor) -> Tensor:
+        """Pixels on plain colours; shapes (batch, 3) → (batch, 3, side, side), in [0, 1]."""
+        pixels = self.sprites[:, :3] + (1.0 - self.sprites[:, 3:]) * grounds[:, :, None, None]
+        return (pixels * self.light).clamp_(0.0, 1.0)
+
+    def empty_cells(self, cells: int) -> Tensor:
+        """Which cells show the background alone, bool, shape = (batch, cells, cells)."""
+        covered = functional.max_pool2d(self.sprites[:, 3:], self.sprites.shape[-1] // cells)
+        return covered[:, 0] < EMPTY_BELOW
+
+
+def view_sprites(sprites: Tensor, side: int, strength: AugmentStrength, generator: Generator) -> View:
+    """Random views of cut-outs, shape = (batch, 4, height, width) as in `View.sprites`."""
     count = sprites.shape[0]
     transforms = random_transforms(count, strength, generator)
     grid = functional.affine_grid(transforms, [count, 4, side, side], align_corners=False)
     # Half a side at most, so that bilinear reading averages over whole source pixels.
     moved = functional.grid_sample(sprites, grid, padding_mode="zeros", align_corners=False)
-    ground = colours + uniform(tuple(colours.shape), strength.background, generator)
-    pixels = moved[:, :3] + (1.0 - moved[:, 3:]) * ground[:, :, None, None]
-    light = 1.0 + uniform((count, 1, 1, 1), strength.brightness, generator)
-    return (pixels * light).clamp_(0.0, 1.0)
+    return View(moved, 1.0 + uniform((count, 1, 1, 1), strength.brightness, generator))
 
 
 def augment_pictures(pixels: Tensor, strength: AugmentStrength, generator: Generator) -> Tensor:

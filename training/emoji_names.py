@@ -79,10 +79,8 @@ LEFT_OUT = frozenset(
     "🏗🏘🏙🏚🏛🏞🏤🏢🏣🏬🏫🏩🏨🏦🏪💑💏🛏🧱🔎🚋🚅🚊🚣⛹⚕🏧🛝⛳⛴🎊🎒🎚🎛🎮🎵🎶🎹🏏🏉🥌🥍🥎🍡🍢🍥🍱🌯🎉🏕🏟📟📠📼📽🕋🕍🕌🖲🗜🗻🗿🚃🚇"
     "🚐🚛🚨🛘🛫🛬🛺🧆🧉🫔🫕🪬🪘🪅🤤🦕🦪🦠🧮🥻👘🥿🩴🩲👝👙👚🩼🩻💒💈🪌🪊🪋🪍🪎🪏🪉⚰🌠🌟🪠🏒🏑🏸🎳🎱🏇"
 )
-TWO_WORDS = frozenset(
-    "❤⭐🌸🍀🍁🍎🍏🍗🎃🎄🎈🎡🏎🐞🐠🐨🐭🐮🐯🐰🐱🐲🐴🐵🐶🐷🐸🐹🐺🐻🐼💎💔💙💚💛💜📕📖🚒🚓🛸🛟🥇🥊🥛🥾🦁🦄🦇🦊🦝🧊🧡🧸🪁🪥🪩🌭🌶🏆🍺🍷⌛⌚☕"
-)
-"""The entries with a name of two words that are kept; of the others only those with one word."""
+MOST_WORDS = 3
+"""Longer names are sentences, which nobody would write in a prompt."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +199,6 @@ def object_emoji() -> list[Emoji]:
             continue
         # The entry without the variation selector keeps the breve of «й»; the other one has lost it.
         name = str(table.get(bare, table[text])["ru"]).strip(":").replace("_", " ").lower()
-        if name.replace(" ", "").isalpha() and len(name.split()) <= (2 if bare in TWO_WORDS else 1):
+        if name.replace(" ", "").isalpha() and len(name.split()) <= MOST_WORDS:
             names.setdefault(name, Emoji(text, name))
     return list(names.values())

@@ -11,19 +11,17 @@ import numpy
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
-from torch.nn import functional
 
-from training.augment import NONE, AugmentStrength, lay_on_background
-from training.emoji_names import BACKGROUNDS, COLOURED, Background, Emoji, is_held_out, object_emoji
+from training.augment import NONE, AugmentStrength, View, uniform, view_sprites
+from training.emoji_names import BACKGROUNDS, COLOURED, Emoji, is_held_out, object_emoji
 
 FONT_SIZE = 109
 """The only size of the font's bitmaps."""
 SPRITE_SIDE = 128
 """Pixels; twice the side of the demo's pictures."""
-SPRITE_CONTENT = 112
-"""Longer side of the emoji within a sprite, in pixels."""
-EMPTY_BELOW = 0.05
-"""Largest alpha of a cell that counts as empty."""
+SPRITE_CONTENT = 96
+"""Longer side of the emoji within a sprite, in pixels: a ring of cells around it shows the background alone,
+or a square emoji would leave no cell that could say its colour."""
 DEFAULT_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 
 
@@ -60,11 +58,16 @@ class EmojiSet:
             if is_held_out(emoji, background)
         ]
 
-    def empty_cells(self, cells: int) -> Tensor:
-        """Which cells of an unmoved picture show background alone, shape = (emoji, cells²), row by row."""
-        alpha = self.sprites[:, 3:].float() / 255.0
-        covered = functional.max_pool2d(alpha, SPRITE_SIDE // cells)
-        return covered.flatten(1) < EMPTY_BELOW
+    def view(
+        self,
+        indices: Sequence[int],
+        side: int,
+        strength: AugmentStrength = NONE,
+        generator: Generator | None = None,
+    ) -> View:
+        """Views of emoji, to be laid on backgrounds."""
+        sprites = self.sprites[list(indices)].float() / 255.0
+        return view_sprites(sprites, side, strength, generator or torch.Generator())
 
     def draw(
         self,
@@ -74,14 +77,15 @@ class EmojiSet:
         generator: Generator | None = None,
     ) -> Tensor:
         """Pictures of pairs (emoji, background), shape = (pairs, 3, side, side), in [0, 1]."""
-        sprites = self.sprites[[index for index, _ in pairs]].float() / 255.0
-        colours = background_colours(BACKGROUNDS)[[ground for _, ground in pairs]]
-        return lay_on_background(sprites, colours, side, strength, generator or torch.Generator())
+        generator = generator or torch.Generator()
+        view = self.view([index for index, _ in pairs], side, strength, generator)
+        return view.on(ground_colours([ground for _, ground in pairs], strength, generator))
 
 
-def background_colours(backgrounds: Sequence[Background]) -> Tensor:
-    """Colours in [0, 1], shape = (backgrounds, 3)."""
-    return torch.tensor([background.colour for background in backgrounds], dtype=torch.float32) / 255.0
+def ground_colours(grounds: Sequence[int], strength: AugmentStrength, generator: Generator) -> Tensor:
+    """Colours of backgrounds, each a little off, in [0, 1], shape = (grounds, 3)."""
+    colours = torch.tensor([BACKGROUNDS[ground].colour for ground in grounds], dtype=torch.float32) / 255.0
+    return colours + uniform(tuple(colours.shape), strength.background, generator)
 
 
 def load_emoji_set(font: Path = DEFAULT_FONT) -> EmojiSet:

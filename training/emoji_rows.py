@@ -3,7 +3,7 @@
 Knows how often each kind of row comes; the codes come from `emoji_codes`, the layouts from `sequences`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +17,10 @@ from training.state import step_generator
 
 DRAW_WEIGHTS = LossWeights(left=1.0, image=7.0, right=0.0)
 NAME_WEIGHTS = LossWeights(left=0.0, image=0.5, right=4.0)
+Pair = tuple[int, int]
+"""Places of an emoji and of a background."""
+Encode = Callable[[Sequence[Pair], Generator], Tensor]
+"""Codes of fresh, strongly moved pictures of pairs, int64, shape = (pairs, cells)."""
 
 
 @dataclass(frozen=True)
@@ -24,20 +28,21 @@ class EmojiMixture:
     """What a batch is made of."""
 
     drawn_rows: int = 16
-    """Rows from text to image."""
-    named_rows: int = 16
-    """Rows from image to text."""
+    """Rows from text to image, of composed codes."""
+    moved_rows: int = 3
+    """Rows from text to image, of moved pictures: a caption is judged by how likely they are."""
+    named_rows: int = 13
+    """Rows from image to text, of moved pictures."""
+    named_composed_rows: int = 2
+    """Rows from image to text, of composed codes: a drawn picture is judged by how likely its text is."""
     unprompted_rows: int = 1
-    text_rows: int = 2
-    white_share: float = 0.25
-    """Share of pictures on white among drawn rows; half of the named rows are on white."""
+    text_rows: int = 1
+    drawn_white_share: float = 0.3
+    named_white_share: float = 0.6
     alias_share: float = 0.3
-    weak_share: float = 0.15
-    """Share of slightly moved pictures, as the encoder sees them, among drawn rows."""
-    wrong_share: float = 0.5
-    """Largest share of wrong codes among those that a drawn row reads; each row has a share of its own."""
-    settle_at: float = 0.75
-    """Fraction of the steps after which drawn rows show composed codes only."""
+    clean_share: float = 0.4
+    """Share of rows to be drawn whose codes are read as they are; of each of the others a share, between none
+    and all, is read wrong."""
     draw_weights: LossWeights = DRAW_WEIGHTS
     name_weights: LossWeights = NAME_WEIGHTS
 
@@ -49,86 +54,75 @@ class EmojiRows:
         self,
         emoji: EmojiSet,
         codes: EmojiCodes,
+        encode: Encode,
         builder: RowBuilder,
         mixture: EmojiMixture,
         *,
-        total_steps: int,
         seed: int,
     ) -> None:
-        self._emoji, self._codes, self._builder = emoji, codes, builder
-        self._mixture, self._total, self._seed = mixture, total_steps, seed
-        self._white = [place for place, pair in enumerate(codes.pairs) if not pair[1]]
-        self._coloured = [place for place, pair in enumerate(codes.pairs) if pair[1]]
+        self._emoji, self._codes, self._encode, self._builder = emoji, codes, encode, builder
+        self._mixture, self._seed = mixture, seed
+        pairs = emoji.training_pairs()
+        self._white = [pair for pair in pairs if not pair[1]]
+        self._coloured = [pair for pair in pairs if pair[1]]
 
     def __call__(self, step: int) -> list[Rows]:
         random = step_generator(self._seed, step, "rows")
-        mixture = self._mixture
-        rows = [self._drawn(step, random), self._named(random)]
+        mixture, build = self._mixture, self._builder
+        drawn = self._choose(mixture.drawn_rows, mixture.drawn_white_share, random)
+        moved = self._choose(mixture.moved_rows, mixture.drawn_white_share, random)
+        named = self._choose(mixture.named_rows, mixture.named_white_share, random)
+        composed = self._choose(mixture.named_composed_rows, mixture.named_white_share, random)
+        views = self._encode([*moved, *named], random)
+        rows = [
+            self._drawn(
+                [*drawn, *moved], torch.cat([self._codes.composed(drawn), views[: len(moved)]]), random
+            ),
+            build.image_to_text(
+                [self._caption(pair) for pair in [*named, *composed]],
+                torch.cat([views[len(moved) :], self._codes.composed(composed)]),
+                mixture.name_weights,
+            ),
+        ]
         if mixture.unprompted_rows:
-            picks = _choose(self._codes.pairs, mixture.unprompted_rows, random)
-            rows.append(self._builder.unprompted(self._composed(picks), mixture.draw_weights))
+            picks = self._choose(mixture.unprompted_rows, mixture.drawn_white_share, random)
+            rows.append(build.unprompted(self._codes.composed(picks), mixture.draw_weights))
         if mixture.text_rows:
-            texts = [
-                self._prompt(place, random) for place in _choose(self._codes.pairs, mixture.text_rows, random)
-            ]
-            rows.append(self._builder.text_to_text(texts, LossWeights(1.0, 0.0, 0.0)))
+            picks = self._choose(mixture.text_rows, mixture.drawn_white_share, random)
+            texts = [self._prompt(pair, random) for pair in picks]
+            rows.append(build.text_to_text(texts, LossWeights(1.0, 0.0, 0.0)))
         return rows
 
-    def _drawn(self, step: int, random: Generator) -> Rows:
-        mixture = self._mixture
-        count = mixture.drawn_rows
-        on_white = torch.rand(count, generator=random) < mixture.white_share
-        white = _choose(self._white, count, random)
-        coloured = _choose(self._coloured, count, random)
-        places = [self._white[white[i]] if on_white[i] else self._coloured[coloured[i]] for i in range(count)]
-        settled = step >= mixture.settle_at * self._total
-        moved = (torch.rand(count, generator=random) < mixture.weak_share) & (not settled)
-        codes = torch.where(moved[:, None], self._codes.weak[places], self._composed(places))
-        texts = [self._prompt(place, random) for place in places]
-        rows = self._builder.text_to_image(texts, codes, mixture.draw_weights)
+    def _choose(self, count: int, white_share: float, random: Generator) -> list[Pair]:
+        on_white = torch.rand(count, generator=random) < white_share
+        pools = [self._white if white else self._coloured for white in on_white.tolist()]
+        return [pool[_below(len(pool), random)] for pool in pools]
+
+    def _drawn(self, pairs: Sequence[Pair], codes: Tensor, random: Generator) -> Rows:
+        texts = [self._prompt(pair, random) for pair in pairs]
+        rows = self._builder.text_to_image(texts, codes, self._mixture.draw_weights)
         return replace(rows, shown=self._with_wrong_codes(codes, random))
 
     def _with_wrong_codes(self, codes: Tensor, random: Generator) -> Tensor:
         """Some codes replaced by those that other emoji have in the same cell."""
-        shares = torch.rand(len(codes), 1, generator=random) * self._mixture.wrong_share
+        shares = torch.rand(len(codes), 1, generator=random)
+        shares[torch.rand(len(codes), 1, generator=random) < self._mixture.clean_share] = 0.0
         wrong = torch.rand(codes.shape, generator=random) < shares
         others = torch.randint(len(self._codes.white), codes.shape, generator=random)
         return torch.where(wrong, self._codes.white.gather(0, others), codes)
 
-    def _composed(self, places: Sequence[int]) -> Tensor:
-        return self._codes.composed([self._codes.pairs[place] for place in places])
+    def _caption(self, pair: Pair) -> str:
+        return phrase(self._emoji.emoji[pair[0]].name, BACKGROUNDS[pair[1]])
 
-    def _named(self, random: Generator) -> Rows:
-        count = self._mixture.named_rows
-        num_white = count // 2
-        codes: list[Tensor] = []
-        texts: list[str] = []
-        views = self._codes.strong_white.shape[1]
-        for place in _choose(self._white, num_white, random):
-            index = self._codes.pairs[self._white[place]][0]
-            codes.append(self._codes.strong_white[index, _below(views, random)])
-            texts.append(self._emoji.emoji[index].name)
-        views = self._codes.strong_coloured.shape[1]
-        for place in _choose(self._coloured, count - num_white, random):
-            index, ground = self._codes.pairs[self._coloured[place]]
-            codes.append(self._codes.strong_coloured[place, _below(views, random)])
-            texts.append(phrase(self._emoji.emoji[index].name, BACKGROUNDS[ground]))
-        return self._builder.image_to_text(texts, torch.stack(codes).long(), self._mixture.name_weights)
-
-    def _prompt(self, place: int, random: Generator) -> str:
+    def _prompt(self, pair: Pair, random: Generator) -> str:
         """The emoji's name or an alias, with the background's words in one of their spellings."""
-        index, ground = self._codes.pairs[place]
-        name, background = self._emoji.emoji[index].name, BACKGROUNDS[ground]
+        name, background = self._emoji.emoji[pair[0]].name, BACKGROUNDS[pair[1]]
         aliases = ALIASES.get(name, ())
         if aliases and float(torch.rand(1, generator=random)) < self._mixture.alias_share:
             name = aliases[_below(len(aliases), random)]
         if background.spellings and float(torch.rand(1, generator=random)) < self._mixture.alias_share:
             return f"{name} {background.spellings[_below(len(background.spellings), random)]}"
         return phrase(name, background)
-
-
-def _choose(items: Sequence[object], count: int, random: Generator) -> list[int]:
-    return torch.randint(len(items), (count,), generator=random).tolist()
 
 
 def _below(limit: int, random: Generator) -> int:

@@ -20,7 +20,12 @@ from model.text_tokenizer import TextTokenizer
 from model.transformer import Transformer
 from training.augment import AugmentStrength, augment_pictures
 from training.data import Example, load_pixels, read_examples
-from training.image_tokenizer_trainer import ImageTokenizerTrainer, TokenizerTraining, has_nearest_projection
+from training.image_tokenizer_trainer import (
+    ImageTokenizerTrainer,
+    PictureBatch,
+    TokenizerTraining,
+    has_nearest_projection,
+)
 from training.loop import LoopSettings, run_loop
 from training.model_card import write_model_card
 from training.samples import draw_prompts
@@ -74,10 +79,11 @@ def train_image_tokenizer(
         parameter.data = parameter.data.to(run.device).contiguous()
     tokenizer.requires_grad_(True)
 
-    def batches(step: int, stream: str) -> Tensor:
+    def batches(step: int, stream: str) -> PictureBatch:
         chosen = epoch_batch(run.seed, step, run.batch, len(examples), stream)
         pixels = load_pixels([examples[index] for index in chosen], side)
-        return augment_pictures(pixels, GENTLE, step_generator(run.seed, step, stream)).to(run.device)
+        moved = augment_pictures(pixels, GENTLE, step_generator(run.seed, step, stream))
+        return PictureBatch(moved.to(run.device))
 
     trainer = ImageTokenizerTrainer(tokenizer, batches, settings, resume_codebook=loaded is not None)
     fingerprint = {**asdict(settings), "data": _fingerprint(examples), "seed": run.seed, "side": side}

@@ -20,8 +20,30 @@ from training.optimizer import Optimizer, OptimizerSettings
 from training.precision import autocast
 from training.sheets import save_sheet
 
-Batches = Callable[[int, str], Tensor]
-"""(step, stream) → pixels, shape = (batch, 3, side, side), in [0, 1]; the same for the same arguments."""
+
+@dataclass(frozen=True)
+class PictureBatch:
+    """Pictures to code and draw again."""
+
+    pixels: Tensor
+    """Shape = (batch, 3, side, side), in [0, 1]."""
+    swapped: Tensor | None = None
+    """bool, shape = (batch, rows, columns): cells whose code is taken from the picture's twin, 2k from 2k + 1
+    and the other way round; what is then to be drawn is the twin. Twins show one thing on two backgrounds, so
+    that the codes of the thing come to say nothing of the background, and the other way round."""
+
+    def swap(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Code vectors, shape = (batch, size, rows, columns), as they are drawn, and the pixels to draw."""
+        if self.swapped is None:
+            return vectors, self.pixels
+        twin = torch.arange(len(vectors), device=vectors.device) ^ 1
+        mixed = torch.where(self.swapped[:, None], vectors[twin], vectors)
+        is_mixed = self.swapped.flatten(1).any(1)
+        return mixed, torch.where(is_mixed[:, None, None, None], self.pixels[twin], self.pixels)
+
+
+Batches = Callable[[int, str], PictureBatch]
+"""(step, stream) → the same batch for the same arguments."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +90,14 @@ class ImageTokenizerTrainer:
         settings = self._settings
         if step >= settings.unquantised_steps and not self._codebook.ready:
             self._start_codebook()
-        pixels = self._batches(step, "train")
-        target = 2 * pixels - 1
-        with autocast(pixels.device, enabled=settings.bf16):
-            features = self._features(pixels)
+        batch = self._batches(step, "train")
+        device = batch.pixels.device
+        with autocast(device, enabled=settings.bf16):
+            features = self._features(batch.pixels)
         vectors, losses = self._quantise(features, step) if self._codebook.ready else (features, {})
-        with autocast(pixels.device, enabled=settings.bf16):
+        vectors, pixels = batch.swap(vectors)
+        target = 2 * pixels - 1
+        with autocast(device, enabled=settings.bf16):
             drawn = self.tokenizer.decode_vectors(vectors)
         losses |= reconstruction_losses(drawn.float(), target)
         torch.stack(list(losses.values())).sum().backward()
@@ -101,7 +125,7 @@ class ImageTokenizerTrainer:
 
     @torch.no_grad()
     def _start_codebook(self, num_batches: int = 24) -> None:
-        batches = [self._features(self._batches(index, "codebook")) for index in range(num_batches)]
+        batches = [self._features(self._batches(index, "codebook").pixels) for index in range(num_batches)]
         self._codebook.start_from_clusters(torch.cat(batches), self._settings.seed)
 
     def finish(self) -> ImageTokenizer:
@@ -124,10 +148,11 @@ class ImageTokenizerTrainer:
     @torch.no_grad()
     def write_sheet(self, path: Path) -> None:
         """Pictures above what is left of them."""
-        pixels = self._batches(0, "sheet")[:16]
-        features = self._features(pixels)
+        batch = self._batches(0, "sheet")
+        features = self._features(batch.pixels)
         if self._codebook.ready:
             features = self._codebook.vectors(self._codebook.nearest(features))
+        features, pixels = batch.swap(features)
         drawn = (self.tokenizer.decode_vectors(features).clamp(-1, 1) + 1) / 2
         save_sheet(path, torch.cat([pixels, drawn]), columns=len(pixels))
 

@@ -5,13 +5,14 @@ where it was. Run with `make demo-checkpoint`.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import youtokentome
+from torch import Generator, Tensor
 
 from model.checkpoint import save_checkpoint
 from model.config import ModelConfig, VqganConfig
@@ -20,12 +21,16 @@ from model.text_tokenizer import TextTokenizer
 from model.transformer import Transformer
 from training.augment import STRONG, WEAK
 from training.demo_card import write_card
-from training.drawing_trainer import DrawingTrainer, DrawingTraining
-from training.emoji_codes import EmojiCodes, encode_emoji
+from training.emoji_codes import EmojiCodes, emoji_codes, encode_pairs
 from training.emoji_names import ALIASES, BACKGROUNDS, COLOURED, phrase
-from training.emoji_pictures import DEFAULT_FONT, EmojiSet, load_emoji_set
+from training.emoji_pictures import DEFAULT_FONT, EmojiSet, ground_colours, load_emoji_set
 from training.emoji_rows import EmojiMixture, EmojiRows
-from training.image_tokenizer_trainer import Batches, ImageTokenizerTrainer, TokenizerTraining
+from training.image_tokenizer_trainer import (
+    Batches,
+    ImageTokenizerTrainer,
+    PictureBatch,
+    TokenizerTraining,
+)
 from training.loop import LoopSettings, run_loop
 from training.optimizer import OptimizerSettings
 from training.samples import draw_prompts
@@ -35,12 +40,12 @@ from training.transformer_trainer import TransformerTrainer, TransformerTraining
 
 BPE_SIZE = 1024
 MODEL = ModelConfig(
-    num_layers=4,
+    num_layers=6,
     hidden_size=256,
-    num_heads=4,
-    left_text_length=16,
+    num_heads=8,
+    left_text_length=20,
     image_width=8,
-    right_text_length=16,
+    right_text_length=20,
     kernel_size=7,
     last_kernel_size=9,
     bpe_vocab_size=BPE_SIZE,
@@ -54,13 +59,15 @@ VQGAN = VqganConfig(
     z_channels=64,
     resolution=64,
     channels=32,
-    channel_multipliers=(1, 1, 2, 4),
+    channel_multipliers=(1, 2, 2, 4),
     num_res_blocks=1,
     attention_resolutions=(8,),
     num_groups=8,
 )
 SIDE = MODEL.image_width * VQGAN.downsampling
 """Pixels."""
+LEAST_EMPTY = 4
+"""Cells."""
 SHEET_PROMPTS = (
     "клубника",
     "кот на синем фоне",
@@ -79,27 +86,22 @@ class Recipe:
 
     tokenizer: TokenizerTraining = field(
         default_factory=lambda: TokenizerTraining(
-            total_steps=1250,
+            total_steps=3000,
             optimizer=OptimizerSettings(learning_rate=1e-3, warm_up_steps=60),
-            unquantised_steps=250,
+            unquantised_steps=400,
         )
     )
     tokenizer_batch: int = 16
     plain_share: float = 0.4
     """Share of the image tokenizer's pictures that are hardly moved."""
+    swapped_share: float = 0.5
+    """Share of twins whose empty cells are exchanged."""
     transformer: TransformerTraining = field(
         default_factory=lambda: TransformerTraining(
             total_steps=4500, optimizer=OptimizerSettings(learning_rate=1.2e-3, warm_up_steps=100)
         )
     )
-    drawing: DrawingTraining = field(
-        default_factory=lambda: DrawingTraining(
-            total_steps=800, optimizer=OptimizerSettings(learning_rate=1e-3, warm_up_steps=20)
-        )
-    )
     mixture: EmojiMixture = field(default_factory=EmojiMixture)
-    views_white: int = 24
-    views_coloured: int = 2
     seed: int = 0
 
 
@@ -118,15 +120,7 @@ def make_demo(
     report(f"{len(emoji)} emoji, {len(emoji.training_pairs())} pairs, {len(emoji.held_out_pairs())} held out")
     vocabulary = make_vocabulary(emoji, work / "bpe.model")
     image_tokenizer = train_image_tokenizer(emoji, work, recipe, report)
-    codes = encode_emoji(
-        emoji,
-        image_tokenizer,
-        SIDE,
-        work / "codes.pt",
-        views_white=recipe.views_white,
-        views_coloured=recipe.views_coloured,
-    )
-    image_tokenizer = train_drawing(emoji, codes, work, recipe, image_tokenizer, report=report)
+    codes = emoji_codes(emoji, image_tokenizer, SIDE, work / "codes.pt")
     transformer = train_transformer(
         emoji, codes, work, recipe, image_tokenizer=image_tokenizer, vocabulary=vocabulary, report=report
     )
@@ -176,8 +170,7 @@ def train_image_tokenizer(
     if finished is not None:
         tokenizer.load_state_dict(finished)
         return tokenizer.eval()
-    batches = _picture_batches(emoji, recipe, recipe.seed)
-    trainer = ImageTokenizerTrainer(tokenizer, batches, recipe.tokenizer)
+    trainer = ImageTokenizerTrainer(tokenizer, _picture_batches(emoji, recipe), recipe.tokenizer)
     _run(trainer, work / "image-tokenizer", recipe.tokenizer.total_steps, asdict(recipe.tokenizer), report)
     # Rounded now, so that the transformer learns the codes that the stored tokenizer gives.
     tokenizer = trainer.finish().half().float()
@@ -185,44 +178,34 @@ def train_image_tokenizer(
     return tokenizer
 
 
-def train_drawing(
-    emoji: EmojiSet,
-    codes: EmojiCodes,
-    work: Path,
-    recipe: Recipe,
-    image_tokenizer: ImageTokenizer,
-    *,
-    report: Callable[[str], None],
-) -> ImageTokenizer:
-    """Teach the decoder composed codes, beside those of the encoder; works on the tokenizer handed in."""
-    pictures = _picture_batches(emoji, recipe, recipe.seed + 1)
-    half = recipe.tokenizer_batch // 2
-
-    def batches(step: int, stream: str) -> tuple[torch.Tensor, torch.Tensor]:
-        chosen = [
-            codes.pairs[i]
-            for i in epoch_batch(recipe.seed, step, half, len(codes.pairs), f"composed {stream}")
-        ]
-        moved = pictures(step, stream)[-half:]
-        composed = torch.cat([codes.composed(chosen), image_tokenizer.encode(moved)])
-        return composed, torch.cat([emoji.draw(chosen, SIDE), moved])
-
-    trainer = DrawingTrainer(image_tokenizer, batches, recipe.drawing)
-    _run(trainer, work / "drawing", recipe.drawing.total_steps, asdict(recipe.drawing), report)
-    return image_tokenizer.eval()
-
-
-def _picture_batches(emoji: EmojiSet, recipe: Recipe, seed: int) -> Batches:
-    """Pictures of training pairs, some hardly moved, the others strongly."""
+def _picture_batches(emoji: EmojiSet, recipe: Recipe) -> Batches:
+    """Twins: one view of an emoji on two backgrounds, some hardly moved, the others strongly."""
     pairs = emoji.training_pairs()
+    grounds: dict[int, list[int]] = {}
+    for index, ground in pairs:
+        grounds.setdefault(index, []).append(ground)
+    cells = MODEL.image_width
 
-    def batches(step: int, stream: str) -> torch.Tensor:
-        size = recipe.tokenizer_batch
-        chosen = [pairs[place] for place in epoch_batch(seed, step, size, len(pairs), stream)]
-        random = step_generator(seed, step, stream)
-        plain = round(size * recipe.plain_share)
-        hardly = emoji.draw(chosen[:plain], SIDE, WEAK, random)
-        return torch.cat([hardly, emoji.draw(chosen[plain:], SIDE, STRONG, random)])
+    def batches(step: int, stream: str) -> PictureBatch:
+        count = recipe.tokenizer_batch // 2
+        chosen = [pairs[place] for place in epoch_batch(recipe.seed, step, count, len(pairs), stream)]
+        random = step_generator(recipe.seed, step, stream)
+        hardly = round(count * recipe.plain_share)
+        pixels: list[Tensor] = []
+        swapped: list[Tensor] = []
+        for some, strength in ((chosen[:hardly], WEAK), (chosen[hardly:], STRONG)):
+            view = emoji.view([index for index, _ in some], SIDE, strength, random)
+            others = [grounds[index] for index, _ in some]
+            twins = [other[int(torch.randint(len(other), (1,), generator=random))] for other in others]
+            sides = [[ground for _, ground in some], twins]
+            drawn = [view.on(ground_colours(side, strength, random)) for side in sides]
+            pixels.append(torch.stack(drawn, dim=1).flatten(0, 1))
+            swapped.append(view.empty_cells(cells).repeat_interleave(2, dim=0))
+        empty = torch.cat(swapped)
+        # Where next to nothing is empty, nothing could say the background.
+        mixed = empty.flatten(1).sum(1) >= LEAST_EMPTY
+        mixed &= (torch.rand(count, generator=random) < recipe.swapped_share).repeat_interleave(2)
+        return PictureBatch(torch.cat(pixels), empty & mixed[:, None, None])
 
     return batches
 
@@ -243,9 +226,11 @@ def train_transformer(
     initialise(transformer, recipe.seed)
     settings = recipe.transformer
     builder = RowBuilder(MODEL, text_tokenizer)
-    rows = EmojiRows(
-        emoji, codes, builder, recipe.mixture, total_steps=settings.total_steps, seed=recipe.seed
-    )
+
+    def encode(pairs: Sequence[tuple[int, int]], random: Generator) -> Tensor:
+        return encode_pairs(emoji, image_tokenizer, pairs, SIDE, strength=STRONG, random=random)
+
+    rows = EmojiRows(emoji, codes, encode, builder, recipe.mixture, seed=recipe.seed)
 
     def draw(path: Path) -> None:
         draw_prompts(path, transformer, image_tokenizer, builder, SHEET_PROMPTS)

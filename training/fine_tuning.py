@@ -4,19 +4,16 @@ Knows folders and settings; steps and losses are the trainers'.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import youtokentome
 from torch import Tensor
 
-from model.checkpoint import load_rudolph, save_checkpoint
-from model.config import ModelConfig, VqganConfig
+from model.checkpoint import save_checkpoint
+from model.config import VqganConfig
 from model.image_tokenizer import ImageTokenizer
-from model.rudolph import Rudolph
-from model.text_tokenizer import TextTokenizer
 from model.transformer import Transformer
 from training.augment import AugmentStrength, augment_pictures
 from training.data import Example, load_pixels, read_examples
@@ -30,8 +27,15 @@ from training.loop import LoopSettings, run_loop
 from training.model_card import write_model_card
 from training.samples import draw_prompts
 from training.sequences import LossWeights, RowBuilder, Rows
-from training.state import epoch_batch, load_state, replace_file, save_state, step_generator
-from training.transformer_trainer import TransformerTrainer, TransformerTraining, initialise
+from training.starts import (
+    VOCABULARY_FILE,
+    Start,
+    from_checkpoint,
+    load_image_tokenizer,
+    save_image_tokenizer,
+)
+from training.state import epoch_batch, load_state, save_state, step_generator
+from training.transformer_trainer import TransformerTrainer, TransformerTraining
 
 CPU = torch.device("cpu")
 PUBLISHED_WEIGHTS = LossWeights()
@@ -65,16 +69,16 @@ class RunSettings:
 def train_image_tokenizer(
     run: RunSettings, settings: TokenizerTraining, init: Path | VqganConfig, side: int
 ) -> None:
-    """Train on pictures of `side` pixels; writes `vqgan.safetensors` beside what `init` has, or alone."""
+    """Train on pictures of `side` pixels; writes it, and a checkpoint where `init` is one."""
     examples = read_examples(run.data)
-    loaded = load_rudolph(init, dtype="float32") if isinstance(init, Path) else None
-    if loaded is not None and not has_nearest_projection(loaded.image_tokenizer):
+    torch.manual_seed(run.seed)
+    goes_on = isinstance(init, Path)
+    tokenizer = load_image_tokenizer(init) if isinstance(init, Path) else ImageTokenizer(init)
+    if goes_on and not has_nearest_projection(tokenizer):
         raise ValueError(
             f"{init}: the image tokenizer does not pick the nearest code vector, so only one that "
             "`rudolph train` made can be trained on"
         )
-    torch.manual_seed(run.seed)
-    tokenizer = loaded.image_tokenizer if loaded else ImageTokenizer(_vqgan(init))
     for parameter in tokenizer.parameters():
         parameter.data = parameter.data.to(run.device).contiguous()
     tokenizer.requires_grad_(True)
@@ -85,69 +89,34 @@ def train_image_tokenizer(
         moved = augment_pictures(pixels, GENTLE, step_generator(run.seed, step, stream))
         return PictureBatch(moved.to(run.device))
 
-    trainer = ImageTokenizerTrainer(tokenizer, batches, settings, resume_codebook=loaded is not None)
+    trainer = ImageTokenizerTrainer(tokenizer, batches, settings, resume_codebook=goes_on)
     fingerprint = {**asdict(settings), "data": _fingerprint(examples), "seed": run.seed, "side": side}
     if run_loop(trainer, run.work, run.loop, fingerprint):
         finished = trainer.finish().cpu()
-        save_state(
-            run.output / "image_tokenizer.pt",
-            {"config": asdict(tokenizer.config), "weights": finished.state_dict()},
-        )
-        if loaded is not None and isinstance(init, Path):
-            _save(
-                run,
-                loaded.transformer,
-                finished,
-                init / "bpe.model",
-                examples,
-                details={"image tokenizer": asdict(settings)},
-            )
+        save_image_tokenizer(finished, run.output)
+        if isinstance(init, Path) and (init / VOCABULARY_FILE).is_file():
+            start = from_checkpoint(init, None)
+            details = {"image tokenizer": asdict(settings)}
+            _save(run, start.transformer, finished, start.vocabulary, examples, details=details)
 
 
-def train_transformer(
-    run: RunSettings,
-    settings: TransformerTraining,
-    init: Path,
-    *,
-    preset: str | None = None,
-    fresh: ModelConfig | None = None,
-) -> None:
-    """Train in both directions and write a checkpoint folder.
-
-    init: the checkpoint to start from. With `fresh` only its image tokenizer is kept; the vocabulary is
-    learnt from the texts, and the transformer starts from random weights of these sizes.
-    """
+def train_transformer(run: RunSettings, settings: TransformerTraining, start: Start) -> None:
+    """Train in both directions and write a checkpoint folder."""
     examples = read_examples(run.data)
-    rudolph = load_rudolph(init, preset=preset, dtype="float32")
-    vocabulary = init / "bpe.model"
-    transformer, text_tokenizer = rudolph.transformer, rudolph.text_tokenizer
-    if fresh is not None:
-        vocabulary = _learn_vocabulary(examples, fresh.bpe_vocab_size, run.work / "bpe.model")
-        text_tokenizer = TextTokenizer(vocabulary)
-        codes = rudolph.image_tokenizer.config.codebook_size
-        fresh = replace(fresh, bpe_vocab_size=text_tokenizer.vocab_size, image_codebook_size=codes)
-        transformer = Transformer(fresh)
-        initialise(transformer, run.seed)
-    transformer.requires_grad_(True).to(run.device)
-    codes = _encode(examples, rudolph, transformer.config, run)
-    builder = RowBuilder(transformer.config, text_tokenizer)
+    transformer = start.transformer.requires_grad_(True).to(run.device)
+    codes = _encode(examples, start, run)
+    builder = RowBuilder(transformer.config, start.text_tokenizer)
     rows = _Rows([example.text for example in examples], codes, builder, run)
 
     def draw(path: Path) -> None:
-        draw_prompts(path, transformer, rudolph.image_tokenizer, builder, [e.text for e in examples[:8]])
+        draw_prompts(path, transformer, start.image_tokenizer, builder, [e.text for e in examples[:8]])
 
     trainer = TransformerTrainer(transformer, rows, settings, draw=draw)
     fingerprint = {**asdict(settings), "data": _fingerprint(examples), "seed": run.seed, "batch": run.batch}
-    fingerprint["frozen"] = sorted(settings.frozen)
+    fingerprint |= {"frozen": sorted(settings.frozen), "start": start.identity}
     if run_loop(trainer, run.work, run.loop, fingerprint):
-        _save(
-            run,
-            transformer.cpu(),
-            rudolph.image_tokenizer,
-            vocabulary,
-            examples,
-            details={"transformer": asdict(settings)},
-        )
+        details = {"transformer": asdict(settings)}
+        _save(run, transformer.cpu(), start.image_tokenizer, start.vocabulary, examples, details=details)
 
 
 class _Rows:
@@ -178,36 +147,26 @@ class _Rows:
         return rows
 
 
-def _encode(examples: Sequence[Example], rudolph: Rudolph, config: ModelConfig, run: RunSettings) -> Tensor:
+def _encode(examples: Sequence[Example], start: Start, run: RunSettings) -> Tensor:
     """Codes of every picture and its moved views, shape = (examples, views, cells); encoded once."""
     path = run.work / "codes.pt"
-    identity = [_fingerprint(examples), rudolph.revision, run.views, run.seed]
+    identity = [_fingerprint(examples), start.identity, run.views, run.seed]
     saved = load_state(path)
     if saved is not None and saved["identity"] == identity:
         return saved["codes"]
-    tokenizer = rudolph.image_tokenizer.to(run.device)
-    side = config.image_width * tokenizer.config.downsampling
+    tokenizer = start.image_tokenizer.to(run.device)
+    side = start.transformer.config.image_width * tokenizer.config.downsampling
     batches: list[Tensor] = []
-    for start in range(0, len(examples), run.batch):
-        pixels = load_pixels(examples[start : start + run.batch], side)
+    for begin in range(0, len(examples), run.batch):
+        pixels = load_pixels(examples[begin : begin + run.batch], side)
         views = [pixels]
-        random = step_generator(run.seed, start, "views")
+        random = step_generator(run.seed, begin, "views")
         views += [augment_pictures(pixels, GENTLE, random) for _ in range(run.views - 1)]
         encoded = [tokenizer.encode(view.to(run.device)).short().cpu() for view in views]
         batches.append(torch.stack(encoded, dim=1))
     codes = torch.cat(batches)
     save_state(path, {"identity": identity, "codes": codes})
     return codes
-
-
-def _learn_vocabulary(examples: Sequence[Example], size: int, path: Path) -> Path:
-    if not path.is_file():
-        corpus = path.with_suffix(".txt")
-        corpus.parent.mkdir(parents=True, exist_ok=True)
-        corpus.write_text("\n".join(example.text.lower() for example in examples), encoding="utf-8")
-        with replace_file(path) as temporary:
-            youtokentome.BPE.train(data=str(corpus), model=str(temporary), vocab_size=size, n_threads=1)
-    return path
 
 
 def _save(
@@ -227,12 +186,6 @@ def _save(
         dtype=torch.float16,
     )
     write_model_card(run.output, f"{len(examples)} pictures with texts of {run.data.name}", details)
-
-
-def _vqgan(init: Path | VqganConfig) -> VqganConfig:
-    if isinstance(init, Path):
-        raise TypeError("a folder is loaded, not built")
-    return init
 
 
 def _fingerprint(examples: Sequence[Example]) -> list[Any]:

@@ -15,7 +15,7 @@ import youtokentome
 from torch import Generator, Tensor
 
 from model.checkpoint import save_checkpoint
-from model.config import ModelConfig, VqganConfig
+from model.config import ModelConfig
 from model.image_tokenizer import ImageTokenizer
 from model.text_tokenizer import TextTokenizer
 from model.transformer import Transformer
@@ -35,6 +35,7 @@ from training.loop import LoopSettings, run_loop
 from training.optimizer import OptimizerSettings
 from training.samples import draw_prompts
 from training.sequences import RowBuilder
+from training.starts import small_image_tokenizer
 from training.state import epoch_batch, load_state, replace_file, save_state, step_generator
 from training.transformer_trainer import TransformerTrainer, TransformerTraining, initialise
 
@@ -53,17 +54,7 @@ MODEL = ModelConfig(
     text_special_tokens=8,
     image_special_tokens=8,
 )
-VQGAN = VqganConfig(
-    codebook_size=1024,
-    embed_dim=64,
-    z_channels=64,
-    resolution=64,
-    channels=32,
-    channel_multipliers=(1, 1, 2, 4),
-    num_res_blocks=1,
-    attention_resolutions=(8,),
-    num_groups=8,
-)
+VQGAN = small_image_tokenizer(64, MODEL.image_codebook_size)
 SIDE = MODEL.image_width * VQGAN.downsampling
 """Pixels."""
 LEAST_EMPTY = 4

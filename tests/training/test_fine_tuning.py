@@ -15,6 +15,7 @@ from jobs.requests import Sampling, Text2ImageRequest
 from jobs.results import ImagesResult
 from model.checkpoint import load_rudolph
 from training.loop import STATE_FILE
+from training.starts import load_image_tokenizer
 from training.state import load_state
 from workers.engine.settings import EngineSettings
 from workers.session import Finished, Session
@@ -84,17 +85,29 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one_and_serves(
 
 
 @pytest.mark.slow
-def test_an_image_tokenizer_is_trained_from_scratch_and_goes_on_from_its_own_checkpoint(
+def test_a_model_is_trained_from_scratch_in_two_commands_and_goes_on_from_its_own_checkpoint(
     pictures: Path, tmp_path: Path
 ) -> None:
-    output = tmp_path / "tokenizer"
-    _finish(
-        _train("image-tokenizer", pictures, output, "--steps", 8, "--codes", 16, "--side", 32, "--batch", 4)
-    )
-    saved = load_state(output / "image_tokenizer.pt")
-    assert saved is not None
-    assert saved["config"]["codebook_size"] == 16
-    assert (output / "training" / "sheets" / "image-tokenizer-000008.png").is_file()
+    tokenizer, model, tuned = (tmp_path / name for name in ("tokenizer", "model", "tuned"))
+    quick = ["--steps", 8, "--batch", 4, "--device", "cpu"]
+    _finish(_train("image-tokenizer", pictures, tokenizer, *quick, "--codes", 16, "--side", 32))
+    assert load_image_tokenizer(tokenizer).config.codebook_size == 16
+    assert (tokenizer / "training" / "sheets" / "image-tokenizer-000008.png").is_file()
+    sizes = ["--layers", 2, "--hidden", 32, "--heads", 2, "--text-length", 12, "--vocabulary", 64]
+    _finish(_train("transformer", pictures, model, *quick, "--image-tokenizer", tokenizer, *sizes))
+    config = load_rudolph(model).config
+    assert (config.num_layers, config.hidden_size, config.image_width) == (2, 32, 4)
+    _finish(_train("image-tokenizer", pictures, tuned, *quick, "--init", model, "--side", 32))
+    assert load_rudolph(tuned).config == config
+
+
+def test_a_start_must_be_named_and_a_preset_that_is_not_here_says_how_to_fetch_it(
+    pictures: Path, tmp_path: Path
+) -> None:
+    output, _ = _train("transformer", pictures, tmp_path / "out").communicate(timeout=120)
+    assert "--image-tokenizer" in output
+    output, _ = _train("transformer", pictures, tmp_path / "out", "--init", "1.3B").communicate(timeout=120)
+    assert "rudolph download 1.3B" in output
 
 
 def test_a_tokenizer_whose_projection_is_not_the_nearest_vector_is_refused(

@@ -1,0 +1,125 @@
+"""What a transformer's training starts from: a checkpoint, or an image tokenizer and fresh weights."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import youtokentome
+
+from model.checkpoint import load_rudolph
+from model.config import ModelConfig, VqganConfig
+from model.image_tokenizer import ImageTokenizer
+from model.text_tokenizer import TextTokenizer
+from model.transformer import Transformer
+from training.state import load_state, replace_file, save_state
+from training.transformer_trainer import initialise
+
+IMAGE_TOKENIZER_FILE = "image_tokenizer.pt"
+VOCABULARY_FILE = "bpe.model"
+
+
+@dataclass(frozen=True)
+class Start:
+    """All parts of a model that is about to be trained."""
+
+    transformer: Transformer
+    vocabulary: Path
+    image_tokenizer: ImageTokenizer
+    identity: str
+    """Names the weights, so that a run never goes on from others."""
+
+    @property
+    def text_tokenizer(self) -> TextTokenizer:
+        return TextTokenizer(self.vocabulary)
+
+
+@dataclass(frozen=True)
+class FreshSizes:
+    """A transformer from random weights, in the second generation's layout."""
+
+    num_layers: int = 6
+    hidden_size: int = 256
+    num_heads: int = 8
+    text_length: int = 32
+    """Tokens of the left and of the right text."""
+    vocabulary_size: int = 1024
+    """Largest number of tokens of text; small collections of texts yield fewer."""
+    kernel_size: int = 7
+    last_kernel_size: int = 9
+
+    def config(self, *, vocabulary_size: int, image: VqganConfig) -> ModelConfig:
+        """Raises ValueError where the sizes do not fit together."""
+        return ModelConfig(
+            num_layers=self.num_layers,
+            hidden_size=self.hidden_size,
+            num_heads=self.num_heads,
+            left_text_length=self.text_length,
+            image_width=image.resolution // image.downsampling,
+            right_text_length=self.text_length,
+            kernel_size=self.kernel_size,
+            last_kernel_size=self.last_kernel_size,
+            bpe_vocab_size=vocabulary_size,
+            image_codebook_size=image.codebook_size,
+            text_special_tokens=8,
+            image_special_tokens=8,
+        )
+
+
+def small_image_tokenizer(side: int, codes: int) -> VqganConfig:
+    """Sizes that learn within minutes on a CPU: pictures of `side` pixels, a code for each 8 × 8 of them."""
+    return VqganConfig(
+        codebook_size=codes,
+        embed_dim=64,
+        z_channels=64,
+        resolution=side,
+        channels=32,
+        channel_multipliers=(1, 1, 2, 4),
+        num_res_blocks=1,
+        attention_resolutions=(side // 8,),
+        num_groups=8,
+    )
+
+
+def from_checkpoint(folder: Path, preset: str | None) -> Start:
+    """Start from a checkpoint, in float32. Raises CheckpointError."""
+    rudolph = load_rudolph(folder, preset=preset, dtype="float32")
+    return Start(rudolph.transformer, folder / VOCABULARY_FILE, rudolph.image_tokenizer, rudolph.revision)
+
+
+def afresh(image_tokenizer: Path, sizes: FreshSizes, texts: Sequence[str], work: Path, seed: int) -> Start:
+    """Start from random weights, with a vocabulary learnt from the texts.
+
+    image_tokenizer: folder of `rudolph train image-tokenizer`, or of a checkpoint.
+    """
+    tokenizer = load_image_tokenizer(image_tokenizer)
+    vocabulary = _learn_vocabulary(texts, sizes.vocabulary_size, work / VOCABULARY_FILE)
+    learnt = TextTokenizer(vocabulary).vocab_size
+    transformer = Transformer(sizes.config(vocabulary_size=learnt, image=tokenizer.config))
+    initialise(transformer, seed)
+    return Start(transformer, vocabulary, tokenizer, f"{image_tokenizer} {sizes}")
+
+
+def save_image_tokenizer(tokenizer: ImageTokenizer, folder: Path) -> None:
+    """Write what `load_image_tokenizer` reads."""
+    state = {"config": asdict(tokenizer.config), "weights": tokenizer.state_dict()}
+    save_state(folder / IMAGE_TOKENIZER_FILE, state)
+
+
+def load_image_tokenizer(folder: Path) -> ImageTokenizer:
+    """Raises CheckpointError where the folder holds neither an image tokenizer nor a checkpoint."""
+    saved = load_state(folder / IMAGE_TOKENIZER_FILE)
+    if saved is None:
+        return load_rudolph(folder, dtype="float32").image_tokenizer
+    tokenizer = ImageTokenizer(VqganConfig(**saved["config"]))
+    tokenizer.load_state_dict(saved["weights"])
+    return tokenizer.eval()
+
+
+def _learn_vocabulary(texts: Sequence[str], size: int, path: Path) -> Path:
+    if not path.is_file():
+        corpus = path.with_suffix(".txt")
+        corpus.parent.mkdir(parents=True, exist_ok=True)
+        corpus.write_text("\n".join(text.lower() for text in texts), encoding="utf-8")
+        with replace_file(path) as temporary:
+            youtokentome.BPE.train(data=str(corpus), model=str(temporary), vocab_size=size, n_threads=1)
+    return path

@@ -77,8 +77,8 @@ class Recipe:
 
     tokenizer: TokenizerTraining = field(
         default_factory=lambda: TokenizerTraining(
-            total_steps=3000,
-            optimizer=OptimizerSettings(learning_rate=1e-3, warm_up_steps=60),
+            total_steps=3600,
+            optimizer=OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=60),
             unquantised_steps=400,
         )
     )

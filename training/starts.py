@@ -72,11 +72,11 @@ def small_image_tokenizer(side: int, codes: int) -> VqganConfig:
         embed_dim=64,
         z_channels=64,
         resolution=side,
-        channels=32,
-        channel_multipliers=(1, 1, 2, 4),
+        channels=16,
+        channel_multipliers=(1, 2, 4, 8),
         num_res_blocks=1,
         attention_resolutions=(side // 8,),
-        num_groups=8,
+        num_groups=4,
     )
 
 

@@ -1,4 +1,4 @@
-"""A real Chromium against a real server on the small checkpoint."""
+"""A real Chromium against a real server on the demo checkpoint: what a person sees after `make serve`."""
 
 import os
 from collections.abc import Iterator
@@ -10,12 +10,13 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.e2e.servers import Server, serving
 from tests.tools import require
 
+DEMO = Path(__file__).parents[2] / "checkpoints" / "demo"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
 @pytest.fixture(scope="module")
-def server(tiny_v2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tiny_v2, tmp_path_factory.mktemp("playground")) as running:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(DEMO, tmp_path_factory.mktemp("playground")) as running:
         yield running
 
 

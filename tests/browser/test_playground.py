@@ -26,7 +26,7 @@ def test_a_prompt_becomes_pictures_with_scores_and_a_curl_line(page: Page) -> No
     expect(page.locator("#status")).to_contain_text("Готово", timeout=SLOW_MS)
     pictures = page.locator("#results img")
     expect(pictures).to_have_count(2)
-    assert pictures.first.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") == 32
+    assert pictures.first.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") == 64
     expect(page.locator("#results figcaption").first).to_contain_text("оценка")
     page.locator("#curl-box summary").click()
     expect(page.locator("#curl")).to_contain_text("/v1/text2image")
@@ -40,8 +40,7 @@ def test_the_picture_grows_row_by_row(page: Page) -> None:
                 figure.querySelector('img').src))).observe(
             document.getElementById('results'), {subtree: true, childList: true, attributes: true}); }"""
     )
-    # Many candidates take a while, so that the page has time to show more than the last state.
-    page.get_by_label("Кандидатов").first.fill("64")
+    page.get_by_label("Кандидатов").first.fill("16")
     go(page)
     expect(page.locator("#status")).to_contain_text("Готово", timeout=SLOW_MS)
     assert page.evaluate("Math.max(...Object.values(window.sources).map(seen => seen.size))") >= 2

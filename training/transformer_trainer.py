@@ -57,7 +57,10 @@ class TransformerTrainer:
         freeze(transformer, settings.frozen)
         if settings.checkpoint_activations:
             network.recompute_activations(transformer)
-        self._optimizer = Optimizer(transformer.parameters(), settings.optimizer, settings.total_steps)
+        matrices = [weight for weight in transformer.transformer.parameters() if weight.ndim == 2]
+        self._optimizer = Optimizer(
+            transformer.parameters(), settings.optimizer, settings.total_steps, matrices=matrices
+        )
 
     def train_step(self, step: int) -> dict[str, float]:
         parts = self._batches(step)

@@ -56,11 +56,35 @@ def test_all_losses_fall(generation: str, request: pytest.FixtureRequest) -> Non
         assert losses[-1][name] < losses[0][name] - 0.3, name
 
 
-def test_a_stopped_run_ends_with_the_weights_of_an_uninterrupted_one(tiny_v2: Path, tmp_path: Path) -> None:
+MUON = OptimizerSettings(learning_rate=2e-3, warm_up_steps=3, muon=True)
+
+
+def test_muon_moves_the_matrices_of_the_blocks_and_nothing_else_otherwise_than_adamw(tiny_v2: Path) -> None:
+    with_muon, without = _trainer(tiny_v2, optimizer=MUON), _trainer(tiny_v2)
+    losses = [trainer.train_step(0) for trainer in (with_muon, without)]
+    assert losses[0] == losses[1]
+    other = dict(without.transformer.named_parameters())
+    differing = {
+        name for name, p in with_muon.transformer.named_parameters() if not torch.equal(p, other[name])
+    }
+    matrices = {
+        f"transformer.{name}"
+        for name, p in with_muon.transformer.transformer.named_parameters()
+        if p.ndim == 2
+    }
+    assert differing == matrices
+
+
+@pytest.mark.parametrize("muon", [False, True])
+def test_a_stopped_run_ends_with_the_weights_of_an_uninterrupted_one(
+    muon: bool, tiny_v2: Path, tmp_path: Path
+) -> None:
+    optimizer = replace(MUON, muon=muon)
+
     def run(folder: str, stops: list[int | None]) -> Transformer:
-        trainer = _trainer(tiny_v2)
+        trainer = _trainer(tiny_v2, optimizer=optimizer)
         for stop in stops:
-            trainer = _trainer(tiny_v2)
+            trainer = _trainer(tiny_v2, optimizer=optimizer)
             loop = LoopSettings(total_steps=8, stop_after_steps=stop)
             run_loop(trainer, tmp_path / folder, loop, {}, lambda _: None)
         return trainer.transformer

@@ -89,7 +89,8 @@ class Recipe:
     """Share of twins whose empty cells are exchanged."""
     transformer: TransformerTraining = field(
         default_factory=lambda: TransformerTraining(
-            total_steps=4500, optimizer=OptimizerSettings(learning_rate=1.2e-3, warm_up_steps=100)
+            total_steps=1400,
+            optimizer=OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=60, muon=True),
         )
     )
     mixture: EmojiMixture = field(default_factory=EmojiMixture)

@@ -21,6 +21,7 @@ from model.text_tokenizer import TextTokenizer
 from model.transformer import Transformer
 from training.augment import STRONG, WEAK
 from training.demo_card import write_card
+from training.drawing_trainer import DrawingTrainer, DrawingTraining
 from training.emoji_codes import EmojiCodes, emoji_codes, encode_pairs
 from training.emoji_names import ALIASES, BACKGROUNDS, COLOURED, phrase
 from training.emoji_pictures import DEFAULT_FONT, EmojiSet, ground_colours, load_emoji_set
@@ -33,6 +34,7 @@ from training.image_tokenizer_trainer import (
 )
 from training.loop import LoopSettings, run_loop
 from training.optimizer import OptimizerSettings
+from training.precision import autocast
 from training.samples import draw_prompts
 from training.sequences import RowBuilder
 from training.starts import small_image_tokenizer
@@ -93,6 +95,11 @@ class Recipe:
             optimizer=OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=60, muon=True),
         )
     )
+    drawing: DrawingTraining = field(
+        default_factory=lambda: DrawingTraining(
+            total_steps=2400, optimizer=OptimizerSettings(learning_rate=1e-3, warm_up_steps=20)
+        )
+    )
     mixture: EmojiMixture = field(default_factory=EmojiMixture)
     seed: int = 0
 
@@ -113,6 +120,7 @@ def make_demo(
     vocabulary = make_vocabulary(emoji, work / "bpe.model")
     image_tokenizer = train_image_tokenizer(emoji, work, recipe, report)
     codes = emoji_codes(emoji, image_tokenizer, SIDE, work / "codes.pt")
+    image_tokenizer = train_drawing(emoji, codes, work, recipe, image_tokenizer, report=report)
     transformer = train_transformer(
         emoji, codes, work, recipe, image_tokenizer=image_tokenizer, vocabulary=vocabulary, report=report
     )
@@ -168,6 +176,36 @@ def train_image_tokenizer(
     tokenizer = trainer.finish().half().float()
     save_state(work / "image_tokenizer.pt", tokenizer.state_dict())
     return tokenizer
+
+
+def train_drawing(
+    emoji: EmojiSet,
+    codes: EmojiCodes,
+    work: Path,
+    recipe: Recipe,
+    image_tokenizer: ImageTokenizer,
+    *,
+    report: Callable[[str], None],
+) -> ImageTokenizer:
+    """Teach the decoder to draw composed codes, beside those of moved pictures.
+
+    Works on the tokenizer handed in, whose codes keep their meaning.
+    """
+    pairs = emoji.training_pairs()
+    pictures = _picture_batches(emoji, recipe)
+    half = recipe.tokenizer_batch // 2
+
+    def batches(step: int, stream: str) -> tuple[Tensor, Tensor]:
+        places = epoch_batch(recipe.seed, step, half, len(pairs), f"composed {stream}")
+        chosen = [pairs[place] for place in places]
+        moved = pictures(step, f"drawing {stream}").pixels[-half:]
+        with autocast(moved.device, enabled=recipe.drawing.bf16):
+            moved_codes = image_tokenizer.encode(moved)
+        return torch.cat([codes.composed(chosen), moved_codes]), torch.cat([emoji.draw(chosen, SIDE), moved])
+
+    trainer = DrawingTrainer(image_tokenizer, batches, recipe.drawing)
+    _run(trainer, work / "drawing", recipe.drawing.total_steps, asdict(recipe.drawing), report)
+    return image_tokenizer.eval()
 
 
 def _picture_batches(emoji: EmojiSet, recipe: Recipe) -> Batches:

@@ -11,6 +11,7 @@ from model.config import VqganConfig
 from model.image_tokenizer import ImageTokenizer
 from tests.training.conftest import COLOURS, SHAPES, SIDE, draw
 from training.codebook import MovingCodebook
+from training.drawing_trainer import DrawingTrainer, DrawingTraining
 from training.image_tokenizer_trainer import (
     ImageTokenizerTrainer,
     PictureBatch,
@@ -113,6 +114,19 @@ def _composed_decibels(*, swap: bool) -> float:
     tokenizer = trainer.finish()
     composed = torch.where(cells.flatten(1), tokenizer.encode(pink), tokenizer.encode(grey))
     return float(-10 * (tokenizer.decode(composed) - pink).square().mean().log10())
+
+
+def test_the_decoder_alone_learns_to_draw_other_pictures_from_the_same_codes() -> None:
+    tokenizer = _trainer(10, 5).finish()
+    pictures, codes = _pictures(), torch.arange(8)[:, None].expand(8, 16)
+    before = {name: tensor.clone() for name, tensor in tokenizer.state_dict().items()}
+    settings = DrawingTraining(40, OptimizerSettings(learning_rate=3e-3, warm_up_steps=5), bf16=False)
+    trainer = DrawingTrainer(tokenizer, lambda _step, _stream: (codes, pictures), settings)
+    decibels = [trainer.train_step(step)["db"] for step in range(40)]
+    assert decibels[-1] > decibels[0] + 1
+    moved = {name for name, tensor in tokenizer.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved
+    assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
 
 
 def test_unused_codes_are_put_onto_features() -> None:

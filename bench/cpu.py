@@ -1,183 +1,186 @@
 """`make bench`: each task on this processor, ours beside the published package, in one run.
 
-Ours includes the image tokenizer and the picture file; the package's figures leave both out. Writes
-`bench/results/cpu.json` with the machine, versions, command and raw samples, and prints a table of ratios.
+Ours includes the image tokenizer and the picture file; the package's figures leave both out. Knows which
+tasks are compared and what was promised of them; how both sides are driven is in `bench.peers`.
 """
 
-import json
-import platform
-import resource
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
-from bench.peers import PROMPT, REFERENCE_BATCH, Peers, peers, picture
+from bench import results
+from bench.peers import PROMPT, REFERENCE_BATCH, Peers, Spent, peers, picture, words
+from bench.results import Sample
 from jobs.job import Task
-from jobs.requests import (
-    ClassifyRequest,
-    Codes,
-    Image2TextRequest,
-    RankImagesRequest,
-    Sampling,
-    Text2ImageRequest,
-)
+from jobs.requests import ClassifyRequest, Codes, Image2TextRequest, RankImagesRequest, Text2ImageRequest
 from model.config import PRESETS, ModelConfig, VqganConfig
 from model.precision import choose_dtype
+from workers.engine.settings import EngineSettings
 
-RESULTS = Path(__file__).parent / "results"
-CAPTION_TOKENS = 24
 QUICK = ModelConfig(3, 64, 4, 16, 4, 24, 3, 5, text_special_tokens=384, image_special_tokens=8)
 QUICK_VQGAN = VqganConfig(8192, 32, 32, 32, 32, (1, 1, 1, 2), 1, (4,))
+NUM_SLOTS = 16
+TEMPLATE = "на картинке"
 
 
 @dataclass
 class Row:
-    """One measure: seconds a unit (an image, a caption, a request), ours and theirs."""
+    """One measure: seconds a unit, ours and the package's."""
 
     name: str
     unit: str
-    must: float | None
-    ours: list[float] = field(default_factory=list[float])
-    theirs: list[float] = field(default_factory=list[float])
+    ours: Callable[[], Any]
+    theirs: Callable[[], Any] | None
+    units: int = 1
+    their_units: int = 1
+    tokens: int | None = None
+    """Drawn for each unit."""
+    must: float | None = None
+    aim: float | None = None
+    their_samples_of: str | None = None
+    """The row that measures the package for this one too."""
+    our_samples: list[Sample] = field(default_factory=list[Sample])
+    their_samples: list[Sample] = field(default_factory=list[Sample])
+    peak_bytes: int = 0
+    """Memory that our run took beyond what was there before."""
+    spent: Spent = field(default_factory=Spent)
 
-    @property
-    def ratio(self) -> float | None:
-        return _median(self.theirs) / _median(self.ours) if self.theirs else None
 
+def measure(
+    *, quick: bool, dtype_name: str, int8: bool, repeats: int, only: str = ""
+) -> Iterator[dict[str, Any]]:
+    """The rows whose names hold `only`, as a result document that grows by a row at a time.
 
-def measure(*, quick: bool, dtype_name: str, repeats: int) -> list[Row]:
-    """All rows. `quick` takes a toy shape, to see that everything runs."""
+    `quick`: a toy shape, to see that all runs. `int8`: our layers in whole numbers.
+    """
     config, vqgan = (QUICK, QUICK_VQGAN) if quick else (PRESETS["350M-v2"].config, VqganConfig())
     dtype = choose_dtype(torch.device("cpu"), dtype_name)
-    with peers(config, vqgan, dtype, num_slots=16) as both:
-        rows = [
-            *(_image_row(both, count, repeats) for count in (1, 4, 16)),
-            _caption_row(both, repeats),
-            *(_classify_row(both, count, repeats) for count in (10, 100)),
-            _rank_row(both, repeats),
-        ]
-    # The reference's best batch stands for larger ones too: it gains nothing beyond.
-    rows[2].theirs = rows[1].theirs
-    return rows
+    format_name = str(dtype).removeprefix("torch.") + (", int8 layers" if int8 else "")
+    content = results.document(dtype=format_name, shape="toy" if quick else "350M")
+    with peers(config, vqgan, dtype, EngineSettings(NUM_SLOTS, int8_weights=int8)) as both:
+        sizes = {"ours": both.our_bytes, "package": both.their_bytes}
+        content |= {"weights_and_slots_bytes": sizes, "rows": []}
+        measured: dict[str, Row] = {}
+        for row in _rows(both):
+            if only not in row.name:
+                continue
+            _measure_row(row, both, repeats, measured)
+            measured[row.name] = row
+            content["rows"].append(_row_json(row))
+            print(f"  {_line(row)}", flush=True)
+            yield content
 
 
-def _image_row(both: Peers, count: int, repeats: int) -> Row:
-    row = Row(f"text2image, n = {count}", "image", {1: 7.0, 16: 25.0}.get(count))
+def _measure_row(row: Row, both: Peers, repeats: int, measured: dict[str, Row]) -> None:
+    results.forget_peak()
+    before = results.resident_bytes()
+    row.our_samples = results.timed(row.ours, repeats, row.units)
+    row.peak_bytes = max(0, results.peak_bytes() - before)
+    row.spent = both.spent
+    if row.theirs is not None:
+        row.their_samples = results.timed(row.theirs, 1, row.their_units, warm_up=False)
+    elif row.their_samples_of in measured:
+        row.their_samples = measured[row.their_samples_of].their_samples
+
+
+def _rows(both: Peers) -> Iterator[Row]:
+    for count in (1, 4, 16):
+        yield _image_row(both, count)
+    for count in (1, 16):
+        yield _caption_row(both, count)
+    for count in (10, 100):
+        yield _classify_row(both, count)
+    yield _rank_row(both)
+
+
+def _image_row(both: Peers, count: int) -> Row:
     request = Text2ImageRequest(PROMPT, seed=1, n=count, candidates=count)
-    row.ours = _times(lambda: both.run(Task.TEXT2IMAGE, request), repeats, count)
-    if count <= REFERENCE_BATCH:
-        row.theirs = _times(
-            lambda: both.api.generate_codebooks(PROMPT, count, seed=1), 1, count, warm_up=False
-        )
-    return row
-
-
-def _caption_row(both: Peers, repeats: int) -> Row:
-    image, file = picture(both.rudolph.input_side)
-    row = Row("image2text, 1 caption", "caption", 15.0)
-    # Greedy on both sides, and both run to their last token or eos.
-    request = Image2TextRequest(
-        file, seed=1, max_tokens=CAPTION_TOKENS, template="на картинке", sampling=Sampling(1.0, 1, 1.0)
+    batch = min(count, REFERENCE_BATCH)
+    return Row(
+        f"text2image, n = {count}",
+        "picture",
+        lambda: both.run(Task.TEXT2IMAGE, request),
+        None if count > batch else lambda: both.api.generate_codebooks(PROMPT, batch, seed=1),
+        units=count,
+        their_units=batch,
+        tokens=both.config.image_length,
+        must={1: 7.0, 16: 25.0}.get(count),
+        aim={1: 13.0, 16: 35.0}.get(count),
+        their_samples_of=f"text2image, n = {REFERENCE_BATCH}",
     )
-    row.ours = _times(lambda: both.run(Task.IMAGE2TEXT, request), repeats, 1)
-    row.theirs = _times(
-        lambda: both.api.generate_captions(
-            image, early_stop=CAPTION_TOKENS, captions_num=1, r_template="на картинке", top_k=1, top_p=1.0,
-            temperature=1.0, seed=1,
-        ),
-        1, 1, warm_up=False,
-    )  # fmt: skip
-    return row
 
 
-def _classify_row(both: Peers, count: int, repeats: int) -> Row:
+def _caption_row(both: Peers, count: int) -> Row:
     image, file = picture(both.rudolph.input_side)
-    classes = tuple(f"круг {index}" for index in range(count))
-    row = Row(f"classify, {count} classes", "request", 20.0 if count == 100 else None)
+    request = Image2TextRequest(file, seed=1, n=count, candidates=count, template=TEMPLATE)
+    batch = min(count, REFERENCE_BATCH)
+    return Row(
+        f"image2text, {count} of one picture",
+        "caption",
+        lambda: both.run(Task.IMAGE2TEXT, request),
+        lambda: both.api.generate_captions(image, captions_num=batch, r_template=TEMPLATE, seed=1),
+        units=count,
+        their_units=batch,
+        tokens=both.caption_tokens(TEMPLATE),
+        must=15.0,
+        aim=25.0,
+    )
+
+
+def _classify_row(both: Peers, count: int) -> Row:
+    image, file = picture(both.rudolph.input_side)
+    classes = tuple(words(count))
     request = ClassifyRequest(file, classes, template="на картинке {}")
-    row.ours = _times(lambda: both.run(Task.CLASSIFY, request), repeats, 1)
-    row.theirs = _times(
+    return Row(
+        f"classify, {count} classes",
+        "request",
+        lambda: both.run(Task.CLASSIFY, request),
         lambda: both.api.zs_clf(image, list(classes), r_template="на картинке {}", seed=1),
-        1,
-        1,
-        warm_up=False,
+        must=20.0 if count == 100 else None,
+        aim=40.0 if count == 100 else None,
     )
-    return row
 
 
-def _rank_row(both: Peers, repeats: int) -> Row:
-    row = Row("rank 16 pictures by a text", "request", None)
+def _rank_row(both: Peers) -> Row:
     codes = both.codes.repeat(16, 1)
     codes[:, 0] = torch.arange(16)
-    pictures = tuple(Codes(tuple(one)) for one in codes.tolist())
-    row.ours = _times(lambda: both.run(Task.RANK_IMAGES, RankImagesRequest(PROMPT, pictures)), repeats, 1)
-    row.theirs = _times(lambda: both.api.self_reranking_by_text(PROMPT, codes, seed=1), 1, 1, warm_up=False)
-    return row
+    request = RankImagesRequest(PROMPT, tuple(Codes(tuple(one)) for one in codes.tolist()))
+    return Row(
+        "rank 16 pictures by a text",
+        "request",
+        lambda: both.run(Task.RANK_IMAGES, request),
+        lambda: both.api.self_reranking_by_text(PROMPT, codes, seed=1),
+    )
 
 
-def _times(action: Callable[[], Any], repeats: int, units: int, *, warm_up: bool = True) -> list[float]:
-    if warm_up:
-        action()
-    samples: list[float] = []
-    for _ in range(repeats):
-        start_s = time.perf_counter()
-        action()
-        samples.append((time.perf_counter() - start_s) / units)
-    return samples
+# What is kept and shown --------------------------------------------------------------------------------
 
 
-def _median(samples: list[float]) -> float:
-    return sorted(samples)[len(samples) // 2]
-
-
-def save(rows: list[Row], path: Path, dtype_name: str) -> None:
-    """Machine, versions, command and raw samples, as JSON."""
-    path.parent.mkdir(exist_ok=True)
-    document = {
-        "command": "python -m bench " + " ".join(sys.argv[1:]),
-        "machine": {
-            "processor": _processor(),
-            "threads": torch.get_num_threads(),
-            "system": platform.system(),
-        },
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "dtype": dtype_name,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "unit": "seconds",
-        "rows": [
-            {
-                "name": row.name,
-                "unit": row.unit,
-                "ours": row.ours,
-                "reference": row.theirs,
-                "ratio": row.ratio,
-            }
-            for row in rows
-        ],
+def _row_json(row: Row) -> dict[str, Any]:
+    ours, theirs = results.median(row.our_samples), results.median(row.their_samples or row.our_samples)
+    return {
+        "name": row.name,
+        "unit": row.unit,
+        "ours_s": ours,
+        "package_s": theirs if row.their_samples else None,
+        "ratio": theirs / ours if row.their_samples else None,
+        "must": row.must,
+        "aim": row.aim,
+        "ours_tokens_per_s": row.tokens / ours if row.tokens else None,
+        "package_tokens_per_s": row.tokens / theirs if row.tokens and row.their_samples else None,
+        "peak_bytes": row.peak_bytes,
+        "phases_s": {phase: round(spent, 4) for phase, spent in row.spent.seconds.items()},
+        "decode_steps": row.spent.steps,
+        "disturbed": results.is_disturbed(row.our_samples)
+        or (bool(row.their_samples) and results.is_disturbed(row.their_samples)),
+        "ours": results.as_json(row.our_samples),
+        "package": results.as_json(row.their_samples),
     }
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def show(rows: list[Row], dtype_name: str) -> None:
-    table = Table(title=f"seconds a unit, medians; ours in {dtype_name}, the published package in float32")
-    for heading in ("measure", "unit", "ours", "package", "ratio", "must"):
-        table.add_column(heading, justify="left" if heading in ("measure", "unit") else "right")
-    for row in rows:
-        theirs = f"{_median(row.theirs):.3f}" if row.theirs else "–"
-        ratio = f"{row.ratio:.1f}×" if row.ratio is not None else "–"
-        must = f"{row.must:g}×" if row.must is not None else "–"
-        table.add_row(row.name, row.unit, f"{_median(row.ours):.3f}", theirs, ratio, must)
-    Console().print(table)
-
-
-def _processor() -> str:
-    with open("/proc/cpuinfo", encoding="utf-8") as information:
-        names = [line.partition(":")[2].strip() for line in information if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+def _line(row: Row) -> str:
+    ours = results.median(row.our_samples)
+    theirs = f"{results.median(row.their_samples):9.3f} s" if row.their_samples else " " * 11
+    return f"{row.name:<30} {ours:9.3f} s {theirs}"

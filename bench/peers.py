@@ -8,7 +8,7 @@ import io
 import random
 import tempfile
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,23 @@ import torch
 import youtokentome
 from PIL import Image
 
+from bench import results
 from jobs.job import Job, Task
 from jobs.requests import Request
 from jobs.results import JobFailure, Result
-from model.config import ModelConfig, TaskToken, VqganConfig
+from model.config import EOS_ID, ModelConfig, TaskToken, VqganConfig
 from model.image_tokenizer import ImageTokenizer
 from model.rudolph import Rudolph
 from model.text_tokenizer import TextTokenizer
 from model.transformer import Transformer
 from tests.parity import reference
 from workers.engine.settings import EngineSettings
+from workers.engine.statistics import StepStatistics
 from workers.session import Finished, Session
 
 PROMPT = "большой красный круг на белом фоне"
 REFERENCE_BATCH = 4
+NEVER = 100.0
 
 
 class _CodesOnly:
@@ -43,6 +46,21 @@ class _CodesOnly:
 
 
 @dataclass
+class Spent:
+    """Seconds of a job by the engine's phases, its decode steps, and the tokens drawn in them."""
+
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+    steps: int = 0
+    tokens: int = 0
+
+    def add(self, step: StepStatistics) -> None:
+        for phase, spent in step.seconds.items():
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + spent
+        self.steps += bool(step.rows.get("decode"))
+        self.tokens += step.tokens
+
+
+@dataclass
 class Peers:
     """Both sides, ready."""
 
@@ -52,12 +70,26 @@ class Peers:
     rudolph: Rudolph
     session: Session
     codes: torch.Tensor
+    our_bytes: int
+    """Memory of our weights and slots, as laid out for this processor."""
+    their_bytes: int
+    """Memory of the package's weights and masks."""
+    spent: Spent = field(default_factory=Spent)
+    """Where the time of our last job went."""
+
+    def caption_tokens(self, template: str) -> int:
+        """Tokens that both sides draw for one caption: all of the right text behind the template."""
+        template_tokens = len(self.rudolph.text_tokenizer.encode(template)) + 2
+        return self.config.right_text_length - template_tokens
 
     def run(self, task: Task, request: Request) -> Result:
         """One job through the session, alone; raises RuntimeError if it fails."""
         self.session.submit(Job("bench", task, request))
+        self.spent = Spent()
         while True:
-            for event in self.session.step().events:
+            step = self.session.step()
+            self.spent.add(step.statistics)
+            for event in step.events:
                 if isinstance(event, Finished):
                     if isinstance(event.outcome, JobFailure):
                         raise RuntimeError(event.outcome.message)
@@ -65,16 +97,21 @@ class Peers:
 
 
 @contextlib.contextmanager
-def peers(config: ModelConfig, vqgan: VqganConfig, dtype: torch.dtype, num_slots: int) -> Generator[Peers]:
+def peers(
+    config: ModelConfig, vqgan: VqganConfig, dtype: torch.dtype, settings: EngineSettings
+) -> Generator[Peers]:
     """Random weights of this shape in both, the reference in float32, ours in `dtype`."""
     with tempfile.TemporaryDirectory() as place:
-        yield from _peers(config, vqgan, dtype, num_slots, Path(place))
+        yield from _peers(config, vqgan, dtype, settings, Path(place))
 
 
 def _peers(
-    config: ModelConfig, vqgan: VqganConfig, dtype: torch.dtype, num_slots: int, place: Path
+    config: ModelConfig, vqgan: VqganConfig, dtype: torch.dtype, settings: EngineSettings, place: Path
 ) -> Generator[Peers]:
+    at_start = results.resident_bytes()
     network = reference.transformer(config, package=reference.rudolph_v2(), seed=1)
+    _never_ends(network, config)
+    their_bytes = results.resident_bytes() - at_start
     ours = Transformer(config).eval()
     ours.load_state_dict(reference.weights(network), strict=True)
     vocabulary = _vocabulary(config.bpe_vocab_size, place)
@@ -83,7 +120,7 @@ def _peers(
         config=config,
         transformer=ours.to(dtype),
         text_tokenizer=text_tokenizer,
-        image_tokenizer=ImageTokenizer(vqgan).eval().to(memory_format=torch.channels_last),  # pyright: ignore[reportCallIssue]
+        image_tokenizer=_image_tokenizer(vqgan, dtype),
         device=torch.device("cpu"),
         dtype=dtype,
         name="bench",
@@ -99,12 +136,28 @@ def _peers(
     api = reference.rudolph_v2().api.ruDolphApi(
         network, tokenizer, _CodesOnly(codes), spc_tokens=tokens, quite=True, bs=REFERENCE_BATCH
     )
-    session = Session(rudolph, EngineSettings(num_slots=num_slots))
+    session = Session(rudolph, settings)
+    our_bytes = results.resident_bytes() - at_start - their_bytes
     try:
         with torch.no_grad(), reference.quiet():
-            yield Peers(config, api, rudolph, session, codes)
+            yield Peers(config, api, rudolph, session, codes, our_bytes, their_bytes)
     finally:
         session.close()
+
+
+def _never_ends(network: Any, config: ModelConfig) -> None:
+    """No text ends before its region does: random weights would end ours early, and the package's never."""
+    bias = network.to_logits[1].bias
+    with torch.no_grad():
+        bias[EOS_ID] = bias[config.bpe_vocab_size : config.text_vocab_size] = -NEVER
+
+
+def _image_tokenizer(vqgan: VqganConfig, dtype: torch.dtype) -> ImageTokenizer:
+    """As a checkpoint is loaded: the decoder in the transformer's format, the encoder in float32."""
+    tokenizer = ImageTokenizer(vqgan).eval().to(dtype)
+    for part in (tokenizer.encoder, tokenizer.quant_conv, tokenizer.quantize.proj):
+        part.float()
+    return tokenizer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def picture(side: int) -> tuple[Image.Image, bytes]:
@@ -115,14 +168,18 @@ def picture(side: int) -> tuple[Image.Image, bytes]:
     return image, buffer.getvalue()
 
 
+def words(count: int) -> list[str]:
+    """Made-up words, always the same."""
+    draw = random.Random(1)
+    letters = "абвгдежзиклмнопрстуфхцчшщыьэюя"
+    return ["".join(draw.choices(letters, k=draw.randint(2, 9))) for _ in range(count)]
+
+
 def _vocabulary(size: int, place: Path) -> Path:
     """A tokenizer of this size, learnt from made-up words around the prompt's."""
-    draw = random.Random(1)
-    words = [
-        "".join(draw.choices("абвгдежзиклмнопрстуфхцчшщыьэюя", k=draw.randint(2, 9))) for _ in range(60_000)
-    ]
     text = place / "words.txt"
-    text.write_text("\n".join([" ".join(words), *([PROMPT, "на картинке круг"] * 50)]), encoding="utf-8")
+    content = [" ".join(words(60_000)), *([PROMPT, "на картинке круг"] * 50)]
+    text.write_text("\n".join(content), encoding="utf-8")
     model = place / "bpe.model"
     youtokentome.BPE.train(data=str(text), model=str(model), vocab_size=size)
     return model

@@ -16,7 +16,7 @@ from model.blocks import LAYER_NORM_EPSILON, Attend, Block, SparseStack
 from model.config import PAD_ID, ModelConfig
 from model.kernels.attention import CachedRows, DecodeStep, attend_rows
 from model.kernels.cpu_attention import CpuStep
-from model.kernels.cpu_linear import PackedLinear, can_pack, packed
+from model.kernels.cpu_linear import PackedLinear, can_pack, can_pack_int8, packed, packed_int8
 from model.kernels.grouped_rows import GroupedRows
 from model.kv_cache import KeyValueCache
 from model.layout import RowGroups, segment_of
@@ -184,23 +184,28 @@ class Transformer(nn.Module):
     # Serving on a CPU -----------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def pack(self) -> None:
+    def pack(self, *, int8: bool = False) -> None:
         """Re-lay the weights for products on this CPU; elsewhere, and the second time, nothing happens.
 
         Afterwards the network serves only: it has no state dict, no gradients and cannot change its device or
-        dtype. In bfloat16 the residual stream and the LayerNorms are float32 from here on.
+        dtype. In bfloat16 the residual stream and the LayerNorms are float32 from here on. With `int8` the
+        layers' weights become whole numbers (the heads' do not); RuntimeError where there is no way to
+        multiply them.
         """
         linear = self.to_logits[1]
         if self._packed_heads is not None or not isinstance(linear, nn.Linear) or not can_pack(linear):
             return
+        if int8 and not can_pack_int8():
+            raise RuntimeError("int8 weights were asked for, but this build of torch cannot multiply them")
+        make = packed_int8 if int8 else packed
         for layer in self.transformer.layers:
             block = cast(Block, layer)
             attention, mlp = block.attention, block.mlp
-            attention.add_module("query_key_value", packed(attention.query_key_value))
-            attention.add_module("dense", packed(attention.dense))
-            mlp.add_module("dense_h_to_4h", packed(mlp.dense_h_to_4h, gelu=True))
+            attention.add_module("query_key_value", make(attention.query_key_value))
+            attention.add_module("dense", make(attention.dense))
+            mlp.add_module("dense_h_to_4h", make(mlp.dense_h_to_4h, gelu=True))
             mlp.add_module("gelu", nn.Identity())
-            mlp.add_module("dense_4h_to_h", packed(mlp.dense_4h_to_h))
+            mlp.add_module("dense_4h_to_h", make(mlp.dense_4h_to_h))
         text = self.config.text_vocab_size
         self._packed_heads = (
             PackedLinear(linear.weight[:text], linear.bias[:text]),

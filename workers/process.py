@@ -104,7 +104,9 @@ def memory_by_kind(device: torch.device) -> dict[str, int]:
 def _work(settings: WorkerSettings, rudolph: Rudolph) -> int:
     assert settings.redis_url is not None
     worker_id = settings.worker_id or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-    engine = EngineSettings(num_slots=settings.slots or SLOTS[rudolph.device.type])
+    engine = EngineSettings(
+        num_slots=settings.slots or SLOTS[rudolph.device.type], int8_weights=settings.int8_weights
+    )
     try:
         consumer = JobConsumer(
             settings.redis_url, queue=settings.queue_name, worker_id=worker_id, lease_s=settings.lease_s
@@ -118,7 +120,6 @@ def _work(settings: WorkerSettings, rudolph: Rudolph) -> int:
         consumer,
         worker_id=worker_id,
         model=model_info(rudolph, settings.model),
-        num_slots=session.num_slots,
         options=WorkerOptions(
             renew_every_s=settings.renew_every_s,
             emit_grace_s=settings.emit_grace_s,

@@ -27,6 +27,8 @@ class WorkerSettings(BaseSettings):
     """Architecture of a folder without config.json, e.g. 350M."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     dtype: Dtype = "auto"
+    int8_weights: bool = False
+    """On a CPU: faster, at some loss of quality (docs/adr/int8-weights.md)."""
     slots: int | None = Field(default=None, ge=2, le=1024)
     """Sequences held at a time; None: by device."""
     cpu_threads: int | None = Field(default=None, ge=1)

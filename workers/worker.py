@@ -60,7 +60,6 @@ class Worker:
         *,
         worker_id: str,
         model: ModelInfo,
-        num_slots: int,
         options: WorkerOptions,
         memory: Callable[[], dict[str, int]],
     ) -> None:
@@ -69,13 +68,12 @@ class Worker:
         self._consumer = consumer
         self._id = worker_id
         self._model = model
-        self._num_slots = num_slots
         self._options = options
         self._memory = memory
         self.metrics = WorkerMetrics(CollectorRegistry())
         labels = (model.name, model.revision, str(model.generation), model.device, model.dtype)
         self.metrics.model_info.labels(*labels).set(1)
-        self.metrics.kv_slots_total.set(num_slots)
+        self.metrics.kv_slots_total.set(session.num_slots)
         self._holds = Holds()
         self._pulse = Pulse()
         self._wake = threading.Event()
@@ -293,7 +291,7 @@ class Worker:
             host=socket.gethostname(),
             pid=os.getpid(),
             model=self._model,
-            slots=self._num_slots,
+            slots=self._session.num_slots,
             draining=self._draining.is_set(),
             metrics=self.exposition(),
         )

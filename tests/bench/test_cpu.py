@@ -8,10 +8,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def test_row_that_was_disturbed_is_measured_again_into_the_kept_file(tmp_path: Path) -> None:
+    output = tmp_path / "cpu.json"
+    command = [sys.executable, "-m", "bench", "--quick", "--repeats", "1", "--output", str(output)]
+    for only in ("10 classes", "rank"):
+        subprocess.run([*command, "--only", only], cwd=ROOT, check=True, capture_output=True, timeout=200)
+    document = json.loads(output.read_text(encoding="utf-8"))
+    assert [row["name"] for row in document["rows"]] == ["classify, 10 classes", "rank 16 pictures by a text"]
+    assert len(document["repeated"]) == 1
+
+
 def test_every_row_has_samples_and_the_raw_figures_are_kept(tmp_path: Path) -> None:
     output = tmp_path / "cpu.json"
     command = [sys.executable, "-m", "bench", "--quick", "--repeats", "1", "--output", str(output)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=200)
     rows = json.loads(output.read_text(encoding="utf-8"))["rows"]
-    assert len(rows) == 7
-    assert all(sample > 0 for row in rows for sample in (*row["ours"], *row["reference"]))
+    assert len(rows) == 8
+    assert all(sample["seconds"] > 0 for row in rows for sample in (*row["ours"], *row["package"]))

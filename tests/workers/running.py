@@ -33,7 +33,6 @@ class RunningWorker:
             JobConsumer(url, queue=queue, worker_id=self.id, patience_s=1.0),
             worker_id=self.id,
             model=model_info(rudolph),
-            num_slots=NUM_SLOTS,
             options=WorkerOptions(**{"renew_every_s": 0.3, "watchdog_s": 60.0, **options}),
             memory=lambda: memory_by_kind(rudolph.device),
         )

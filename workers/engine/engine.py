@@ -65,7 +65,7 @@ class Engine:
     def __init__(self, rudolph: Rudolph, settings: EngineSettings) -> None:
         self._config = rudolph.config
         step_tokens = settings.step_tokens(rudolph.device.type)
-        rudolph.transformer.pack()
+        rudolph.transformer.pack(int8=settings.int8_weights)
 
         def runner_of(num_slots: int) -> Runner:
             runner = Runner(rudolph.transformer, num_slots + SPARE_LEFT_SLOTS, num_slots)

@@ -1,6 +1,7 @@
 """A Score on its way: which sequences share a prefix, and which chunk comes next.
 
-Knows positions and counts. What shares a prefix is scored against one copy of its keys and values.
+Knows positions and counts. What shares a prefix is scored against one copy of its keys and values; so are
+right texts that begin alike, as those of one template do.
 """
 
 from collections import deque
@@ -11,7 +12,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from model.config import ModelConfig
+from model.config import PAD_ID, ModelConfig
 from model.tasks import Ids
 from workers.engine.work import Score, Scored, ScoredSequence
 
@@ -32,6 +33,8 @@ class ScoreSet:
     left: Ids
     image: Ids
     waiting: deque[int]
+    right: Ids = ()
+    """Behind left text and image: what the right texts begin with."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,17 @@ class ScoreChunk:
     """Positions of the longest sequence from `start` on."""
     left_slot: int | None
     slot: int | None
+    right: Ids = ()
+    """Ids right before `start` that are computed once for all sequences, behind what the slots hold."""
+
+    @property
+    def first(self) -> int:
+        """Position of the first hidden state that the chunk computes."""
+        return self.start - len(self.right)
 
     @property
     def tokens(self) -> int:
-        return len(self.indices) * self.length
+        return len(self.indices) * self.length + len(self.right)
 
 
 @dataclass(eq=False)
@@ -88,7 +98,7 @@ class ScoreGroup:
         return self.num_done == len(self.work.sequences)
 
     def start_of(self, prefix: Prefix) -> int:
-        """First computed position."""
+        """First position that is not read from slots."""
         starts = {
             Prefix.NOTHING: 0,
             Prefix.LEFT: self.config.image_start,
@@ -96,25 +106,20 @@ class ScoreGroup:
         }
         return starts[prefix]
 
-    def length_of(self, index: int, start: int) -> int:
-        """Positions of a sequence from `start` on that have to be computed."""
-        sequence = self.work.sequences[index]
-        return len(sequence.left) + len(sequence.image) + len(sequence.right) - start
-
     def next_chunk(self, max_tokens: int) -> ScoreChunk:
         """Take the next sequences, at least one, and no more than fit `max_tokens`."""
         current = self.sets[0]
-        start = self.start_of(current.prefix)
+        start = self.start_of(current.prefix) + len(current.right)
         self.num_chunks += 1
         indices: list[int] = []
-        length = 0
+        length = 1
         while current.waiting:
-            longer = max(length, self.length_of(current.waiting[0], start))
-            if indices and longer * (len(indices) + 1) > max_tokens:
+            longer = max(length, len(read_ids(self.work.sequences[current.waiting[0]])) - start)
+            if indices and longer * (len(indices) + 1) + len(current.right) > max_tokens:
                 break
             indices.append(current.waiting.popleft())
             length = longer
-        return ScoreChunk(self, tuple(indices), start, length, self.left_slot, self.slot)
+        return ScoreChunk(self, tuple(indices), start, length, self.left_slot, self.slot, current.right)
 
     def result(self) -> Scored:
         return Scored(self.ppl_left, self.ppl_image, self.ppl_right)
@@ -128,16 +133,38 @@ def _sets(work: Score) -> list[ScoreSet]:
         return (sequence.left, () if work.image else sequence.image)
 
     def length(index: int) -> int:
-        sequence: ScoredSequence = work.sequences[index]
-        return len(sequence.left) + len(sequence.image) + len(sequence.right)
+        return len(read_ids(work.sequences[index]))
 
     by_key = sorted(range(len(work.sequences)), key=lambda index: (key(index), length(index)))
     sets: list[ScoreSet] = []
     for (left, image), members in groupby(by_key, key=key):
         waiting = deque(members)
-        prefix = Prefix.NOTHING
-        if left:
+        if left and image and len(waiting) > 1:
+            right = _common([work.sequences[index].right for index in waiting])
+            sets.append(ScoreSet(Prefix.LEFT_AND_IMAGE, left, image, waiting, right))
+        else:
             # Alone, the image is as cheap to compute in one pass with the text behind it.
-            prefix = Prefix.LEFT_AND_IMAGE if image and len(waiting) > 1 else Prefix.LEFT
-        sets.append(ScoreSet(prefix, left, image, waiting))
+            sets.append(ScoreSet(Prefix.LEFT if left else Prefix.NOTHING, left, image, waiting))
     return sets
+
+
+def read_ids(sequence: ScoredSequence) -> Ids:
+    """Ids whose hidden states predict something that is scored.
+
+    The last one predicts nothing, nor does the padding of a left text with nothing behind it.
+    """
+    ids = sequence.left + sequence.image + sequence.right
+    end = len(ids)
+    if not sequence.image and not sequence.right:
+        while end and ids[end - 1] == PAD_ID:
+            end -= 1
+    return ids[: max(end - 1, 0)]
+
+
+def _common(texts: list[Ids]) -> Ids:
+    """What all texts begin with, up to before the last id of the shortest."""
+    first, last = min(texts), max(texts)
+    count = 0
+    while count < min(len(text) for text in texts) - 1 and first[count] == last[count]:
+        count += 1
+    return first[:count]

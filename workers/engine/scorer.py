@@ -14,7 +14,7 @@ from model.config import PAD_ID
 from model.kv_cache import KeyValueCache
 from model.tasks import Ids, perplexity, scored_text_width
 from model.transformer import Transformer
-from workers.engine.score_group import ScoreChunk
+from workers.engine.score_group import ScoreChunk, read_ids
 from workers.engine.transfer import FromDevice
 from workers.engine.work import ScoredSequence
 
@@ -46,17 +46,20 @@ def score_chunk(transformer: Transformer, cache: KeyValueCache, chunk: ScoreChun
         ids = [ids_of(sequence) for sequence in sequences]
         width = config.image_codebook_size if is_image else scored_text_width(config)
         head = transformer.image_logits if is_image else transformer.text_logits
+        # What the right texts begin with is scored in the first one, for all.
+        num_equal = max(len(chunk.right) - 1, 0)
         # A code 0 is a code; a text id 0 is padding.
         targets = [
-            (row, first + place - chunk.start, target)
+            (row, first + place - chunk.first, target)
             for row, own in enumerate(ids)
             for place, target in enumerate(own[1:])
-            if is_image or target != PAD_ID
+            if (is_image or target != PAD_ID) and (row == 0 or place >= num_equal)
         ]
         losses = _losses(hidden, targets, lambda states: head(states, width))
         table = torch.zeros(len(ids), max(len(own) for own in ids), dtype=torch.float64, device=hidden.device)
-        rows, columns = _columns(targets, first - chunk.start, hidden.device)
+        rows, columns = _columns(targets, first - chunk.first, hidden.device)
         table[rows, columns] = losses.double()
+        table[1:, :num_equal] = table[0, :num_equal]
         return FromDevice(perplexity(table))
 
     return ChunkScores(
@@ -69,22 +72,26 @@ def score_chunk(transformer: Transformer, cache: KeyValueCache, chunk: ScoreChun
 def _hidden(
     transformer: Transformer, cache: KeyValueCache, chunk: ScoreChunk, sequences: list[ScoredSequence]
 ) -> Tensor:
-    """Hidden states of positions [start, start + length), shape = (sequences, length, hidden)."""
+    """Hidden states from position `chunk.first` on, shape = (sequences, positions, hidden)."""
     device = cache.body[0].device
-    rows = [(sequence.left + sequence.image + sequence.right)[chunk.start :] for sequence in sequences]
+    rows = [read_ids(sequence)[chunk.start :] for sequence in sequences]
     input_ids = torch.full((len(rows), chunk.length), PAD_ID, dtype=torch.int64)
     for row, ids in enumerate(rows):
         input_ids[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
     input_ids = input_ids.to(device)
     if not chunk.start:
         return transformer.encode(input_ids)
-    return transformer.encode(
-        input_ids,
-        start=chunk.start,
-        cache=cache,
-        left_slots=torch.tensor([chunk.left_slot or 0], device=device),
-        slots=torch.tensor([chunk.slot or 0], device=device),
-    )
+    left_slots = torch.tensor([chunk.left_slot or 0], device=device)
+    slots = torch.tensor([chunk.slot or 0], device=device)
+    if not chunk.right:
+        return transformer.encode(
+            input_ids, start=chunk.start, cache=cache, left_slots=left_slots, slots=slots
+        )
+    # Written behind what the slot is remembered for: whoever comes next to it writes its own there.
+    right_ids = torch.tensor([chunk.right], dtype=torch.int64, device=device)
+    right = transformer.prefill(right_ids, cache, left_slots, slots, start=chunk.first)
+    own = transformer.encode(input_ids, start=chunk.start, cache=cache, left_slots=left_slots, slots=slots)
+    return torch.cat([right.expand(len(rows), -1, -1), own], dim=1)
 
 
 def _losses(hidden: Tensor, targets: list[tuple[int, int, int]], head: Callable[[Tensor], Tensor]) -> Tensor:

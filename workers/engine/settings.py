@@ -16,6 +16,8 @@ class EngineSettings:
     """Positions computed between two decode steps (prompts and scoring); None: by device."""
     picture_threads: int = 2
     """Threads that read and write picture files."""
+    int8_weights: bool = False
+    """On a CPU: layers in whole numbers, faster at some loss of quality. Elsewhere nothing changes."""
 
     def __post_init__(self) -> None:
         if self.num_slots < 2:

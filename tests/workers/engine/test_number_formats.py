@@ -16,8 +16,10 @@ from jobs.requests import (
     Text2ImageRequest,
     Text2TextRequest,
 )
-from jobs.results import ClassifyResult, JobFailure, Result
+from jobs.results import ClassifyResult, ImagesResult, JobFailure, Result
 from model.checkpoint import load_rudolph
+from model.kernels.cpu_linear import can_pack_int8
+from workers.engine.settings import EngineSettings
 from workers.session import Finished, Session
 
 
@@ -58,3 +60,29 @@ def test_bfloat16_scores_are_near_those_of_float32(tiny_v2: Path) -> None:
         ppl.append([score.ppl_text for score in result.scores])
         session.close()
     assert ppl[1] == pytest.approx(ppl[0], rel=0.1)
+
+
+def test_int8_layers_score_near_float32_and_draw_the_same_alone_and_among_others(tiny_v2: Path) -> None:
+    if not can_pack_int8():
+        pytest.skip("this build of torch multiplies no int8 weights")
+    picture = (tiny_v2 / "picture0.png").read_bytes()
+    exact = Session(load_rudolph(tiny_v2, device="cpu", dtype="float32"))
+    whole = Session(
+        load_rudolph(tiny_v2, device="cpu", dtype="float32"), EngineSettings(num_slots=8, int8_weights=True)
+    )
+    request = ClassifyRequest(picture, ("круг", "кот", "домик"), "на картинке {}")
+    scores = [run(session, request) for session in (exact, whole)]
+    assert isinstance(scores[0], ClassifyResult)
+    assert isinstance(scores[1], ClassifyResult)
+    wanted = [score.ppl_text for score in scores[0].scores]
+    got = [score.ppl_text for score in scores[1].scores]
+    assert got != wanted
+    assert got == pytest.approx(wanted, rel=0.25)
+    drawn = run(whole, Text2ImageRequest("старый кот", seed=5, n=6, candidates=6, return_codes=True))
+    assert isinstance(drawn, ImagesResult)
+    for image in drawn.images:
+        alone = run(whole, Text2ImageRequest("старый кот", seed=image.seed, return_codes=True))
+        assert isinstance(alone, ImagesResult)
+        assert alone.images[0].codes == image.codes
+    exact.close()
+    whole.close()

@@ -1,10 +1,12 @@
-"""Picture files to codes and back, beside the engine's own thread.
+"""Picture files to codes and back, beside the engine's own steps.
 
-Knows the image tokenizer and a few threads; no sequences. The network part runs in one thread (on CUDA on a
-stream of its own), in which work items take turns batch by batch; files are read and written in several.
+Knows the image tokenizer and a few threads; no sequences. In the network part work items take turns batch by
+batch: on CUDA in a thread and on a stream of its own, on a CPU a picture whenever the engine polls. Files are
+read and written in several threads.
 """
 
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -89,9 +91,12 @@ class PictureDesk:
 
     def __init__(self, rudolph: Rudolph, num_threads: int) -> None:
         self._rudolph = rudolph
-        self._network = ThreadPoolExecutor(1, thread_name_prefix="pictures-network")
-        self._files = ThreadPoolExecutor(num_threads, thread_name_prefix="pictures-files")
         self._stream = torch.cuda.Stream(rudolph.device) if rudolph.device.type == "cuda" else None
+        # A second thread that computes on a CPU would bring a second team of OpenMP threads, and with more of
+        # them than cores they wait asleep: every decode step then takes half as long again, or twice as long.
+        self._network = ThreadPoolExecutor(1, thread_name_prefix="pictures-network") if self._stream else None
+        self._turns: deque[_Task] = deque()
+        self._files = ThreadPoolExecutor(num_threads, thread_name_prefix="pictures-files")
         # On the CPU a batch is no faster than its pictures one by one, and equal pictures stay equal bytes.
         self._batch = CUDA_BATCH if self._stream else 1
         self._pending: list[_Task] = []
@@ -102,7 +107,7 @@ class PictureDesk:
 
     def submit(self, owner: str, work: EncodePictures | DecodePictures | Partial) -> None:
         task = _Task(owner, work)
-        self._network.submit(self._run, task)
+        self._queue(task)
         self._pending.append(task)
 
     def cancel(self, owner: str) -> None:
@@ -113,7 +118,12 @@ class PictureDesk:
         self._pending = [task for task in self._pending if task.owner != owner]
 
     def poll(self) -> tuple[list[EngineEvent], dict[str, float]]:
-        """What is finished, in the order of submission, and the seconds that it took by owner."""
+        """What is finished, in the order of submission, and the seconds that it took by owner.
+
+        On a CPU it computes the next picture first.
+        """
+        if self._turns:
+            self._run(self._turns.popleft())
         events: list[EngineEvent] = []
         seconds: dict[str, float] = {}
         done = [task for task in self._pending if task.is_done]
@@ -126,17 +136,26 @@ class PictureDesk:
         return events, seconds
 
     def wait(self, timeout_s: float) -> None:
-        """Return when something may be finished, or after the time."""
-        wait([task.waits_for for task in self._pending], timeout_s, FIRST_COMPLETED)
+        """Return when something may be finished or computed, or after the time."""
+        if not self._turns:
+            wait([task.waits_for for task in self._pending], timeout_s, FIRST_COMPLETED)
 
     def close(self) -> None:
         for task in self._pending:
             task.cancelled.set()
         self._pending.clear()
-        self._network.shutdown(cancel_futures=True)
+        self._turns.clear()
+        if self._network is not None:
+            self._network.shutdown(cancel_futures=True)
         self._files.shutdown(cancel_futures=True)
 
-    # In the network thread ------------------------------------------------------------------------------
+    def _queue(self, task: _Task) -> None:
+        if self._network is None:
+            self._turns.append(task)
+        else:
+            self._network.submit(self._run, task)
+
+    # The network part -----------------------------------------------------------------------------------
 
     def _run(self, task: _Task) -> None:
         """One batch of the task; the rest goes behind what others wait for."""
@@ -148,14 +167,14 @@ class PictureDesk:
             with torch.inference_mode(), self._on_stream():
                 is_whole = self._do_batch(task)
                 event = self._event(task) if is_whole else None
-        except Exception as error:  # a fault of one picture must not end the thread or the engine
+        except Exception as error:  # a fault of one picture must not end the engine
             is_whole = True
             event = None if isinstance(task.work, Partial) else WorkFailed(task.owner, error)
         task.seconds += time.perf_counter() - start
         if is_whole:
             task.network.set_result(event)
         elif not task.cancelled.is_set():
-            self._network.submit(self._run, task)
+            self._queue(task)
 
     def _do_batch(self, task: _Task) -> bool:
         """Whether that was the last one."""

@@ -215,7 +215,7 @@ def test_classes_are_scored_against_one_prefix_in_bounded_chunks() -> None:
     assert fills == 2
     assert all(chunk.tokens <= STEP_TOKENS for chunk in chunks)
     assert sorted(index for chunk in chunks for index in chunk.indices) == list(range(50))
-    assert all(chunk.start == CONFIG.right_start for chunk in chunks)
+    assert all(chunk.first == CONFIG.right_start for chunk in chunks)
     assert all_free(policy)
 
 
@@ -241,7 +241,7 @@ def test_scoring_groups_take_turns() -> None:
 def test_decoding_goes_on_beside_scoring() -> None:
     policy = scheduler()
     policy.add(drawing("picture", order=(0, 0)))
-    policy.add(classifying("classes", classes=200, order=(0, 1)))
+    policy.add(classifying("classes", classes=1000, order=(0, 1)))
     step(policy)
     for _ in range(10):
         plan = step(policy)

@@ -46,10 +46,10 @@ def put(document: Path, name: str, cells: Cells) -> bool:
 
 def replaced(text: str, name: str, cells: Cells) -> str:
     """The text with the table between its marks. ValueError where it has none."""
-    marks = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    marks = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
     if not marks.search(text):
         raise ValueError(f"no marks of the table {name}")
-    return marks.sub(lambda found: found[1] + markdown(cells) + found[2], text)
+    return marks.sub(lambda found: found[1] + markdown(cells) + "\n" + found[2], text)
 
 
 # The tables ------------------------------------------------------------------------------------------
@@ -77,16 +77,17 @@ def comparison(content: dict[str, Any]) -> Cells:
 
 def summary(content: dict[str, Any]) -> Cells:
     """The comparison in a few columns."""
-    return [[row[0], row[1].removesuffix(" *"), row[2], row[3]] for row in comparison(content)]
+    return [[*row[:4]] for row in comparison(content)]
 
 
 def quoted() -> list[tuple[Path, str, Cells]]:
-    """Every table that a document quotes: where, the name of its marks, and what it must hold."""
+    """Every table that a document quotes of what was measured: where, its marks, and what it must hold."""
     return [
         (ROOT / document, name, make(read(RESULTS / f"{file}.json")))
         for document, name, file, make in (
             ("README.md", "comparison", "cpu", summary),
             ("docs/performance.md", "comparison", "cpu", comparison),
+            ("docs/performance.md", "comparison-int8", "cpu-int8", comparison),
             ("docs/performance.md", "memory", "cpu", memory),
             ("docs/performance.md", "ladder", "ladder", ladder),
             ("docs/performance.md", "server", "server", figures),
@@ -95,6 +96,7 @@ def quoted() -> list[tuple[Path, str, Cells]]:
             ("docs/performance.md", "png", "png", figures),
             ("docs/adr/int8-weights.md", "int8", "int8", figures),
         )
+        if (RESULTS / f"{file}.json").exists()
     ]
 
 

@@ -52,7 +52,7 @@ def fused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         patch.setattr(runner_module, "make_fused_step", step_of)
         # On a GPU nothing is packed; here it would take the weights away.
-        patch.setattr(Transformer, "pack", lambda self: None)
+        patch.setattr(Transformer, "pack", lambda self, *, int8=False: None)
         yield
 
 

@@ -17,7 +17,7 @@ def test_every_section_of_the_gpu_benchmark_runs_at_toy_size(tiny_v1: Path, tmp_
     command = [sys.executable, "-m", "bench.gpu", "--device", "cpu", "--tiny"]
     done = subprocess.run(
         [*command, "--output", str(output), "--checkpoint", str(tiny_v1)],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
+        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -15,6 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "bench" / "gpu_server.sh"
 def test_the_script_measures_a_server_that_it_starts_and_stops(tiny_v1: Path, tmp_path: Path):
     output = tmp_path / "server.json"
     settings = {"DEVICE": "cpu", "SCALE": "0.01", "N": "2", "CONNECTIONS": "4", "OUTPUT": str(output)}
+    settings["RUDOLPH_CPU_THREADS"] = "1"
     done = subprocess.run(
         ["sh", str(SCRIPT), "", str(tiny_v1)],
         env={**os.environ, **settings, "PYTHON": sys.executable, "TMPDIR": str(tmp_path)},

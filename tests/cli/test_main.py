@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("serve", "worker", "generate", "caption", "classify", "doctor", "download", "jobs", "train")
+COMMANDS = ("serve", "worker", "generate", "caption", "classify", "doctor", "download", "jobs", "dead", "train")
 
 
 def rudolph(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

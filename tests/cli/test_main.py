@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("serve", "worker", "generate", "caption", "classify", "doctor", "download", "jobs", "dead", "train")
+TASKS = ("generate", "caption", "classify")
+COMMANDS = ("serve", "worker", *TASKS, "doctor", "download", "jobs", "dead", "train")
 
 
 def rudolph(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

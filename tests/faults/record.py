@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs.server_binary import find_server
 from tests.faults.fleet import ROOT
+from tests.jobs.servers import preferred
 
 Entry = dict[str, Any]
 
@@ -47,7 +48,9 @@ def load() -> float:
 
 
 def server_version() -> str:
-    output = subprocess.run([str(find_server()), "--version"], capture_output=True, text=True, check=True)
+    """Of the program that the rows start."""
+    program = preferred.get() or find_server()
+    output = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=True)
     return " ".join(output.stdout.split()[:3])
 
 

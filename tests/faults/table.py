@@ -12,6 +12,8 @@ class Row:
     fault: Callable[[Scale, OnProgress], Awaitable[Report]]
     short: Scale
     full: Scale
+    on_every_server: bool = False
+    """In `make test`, too, on each program that is found: what it survives is its own doing."""
 
     @property
     def name(self) -> str:
@@ -33,9 +35,19 @@ ROWS = (
     Row(worker_faults.hung_steps, Scale(jobs=20, faults=1), Scale(jobs=200, faults=20)),
     Row(worker_faults.rolling_restart, Scale(jobs=60, faults=4), Scale(jobs=60, faults=60)),
     Row(worker_faults.wrong_clocks, Scale(jobs=150, faults=0), Scale(jobs=2_000, faults=0)),
-    Row(server_faults.killed_server, Scale(jobs=150, faults=3), Scale(jobs=5_000, faults=50)),
+    Row(
+        server_faults.killed_server,
+        Scale(jobs=150, faults=3),
+        Scale(jobs=5_000, faults=50),
+        on_every_server=True,
+    ),
     Row(server_faults.emptied_server, Scale(jobs=100, faults=1), Scale(jobs=1_000, faults=1)),
-    Row(server_faults.full_server, Scale(jobs=100, faults=1), Scale(jobs=2_000, faults=1)),
+    Row(
+        server_faults.full_server,
+        Scale(jobs=100, faults=1),
+        Scale(jobs=2_000, faults=1),
+        on_every_server=True,
+    ),
     Row(server_faults.bad_network, Scale(jobs=150, faults=1), Scale(jobs=3_000, faults=1)),
     Row(api_faults.killed_api, Scale(jobs=0, faults=1), Scale(jobs=0, faults=20)),
     Row(topology_faults.failover, Scale(jobs=200, faults=1), Scale(jobs=3_000, faults=5)),

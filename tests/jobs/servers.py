@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,8 @@ import redis
 
 from jobs.server_binary import find_server
 
+preferred: ContextVar[Path | None] = ContextVar("preferred", default=None)
+"""The program to run where a test names none; the one that is found first by default."""
 _CHOICE = random.SystemRandom()
 """Not the generator that tests seed: those that run at one time must not choose alike."""
 
@@ -43,7 +46,7 @@ class RedisServer:
         **options: str | int,
     ) -> None:
         self.directory = directory or Path(tempfile.mkdtemp(prefix="redis-"))
-        self.binary = binary or find_server()
+        self.binary = binary or preferred.get() or find_server()
         self.port = int(options.pop("port", 0)) or free_port()
         self.configuration = configuration
         self.sentinel = sentinel

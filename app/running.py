@@ -85,11 +85,11 @@ async def admit(request: Request, route: TaskRoute) -> None:
     """Refuse early, before the body is read: no model, a task it cannot do, no room in the queue."""
     services = services_of(request)
     check_task(route.task, await services.models.current(services.client))
-    # A repetition asks for a job that has its room already; `submit` decides that, whole and at once.
-    repeated = request.headers.get("x-stainless-retry-count", "0") != "0"
-    if idempotency_key(request) is None and not repeated:
-        num_bytes = announced_bytes(request)
-        await services.client.check_capacity(principal_of(request).tenant, num_bytes)
+    # The SDK's repetition asks for a job that has its room already; `submit` decides that, whole and at once.
+    key = idempotency_key(request)
+    if key or request.headers.get("x-stainless-retry-count", "0") == "0":
+        tenant = principal_of(request).tenant
+        await services.client.check_capacity(tenant, announced_bytes(request), key=key)
 
 
 def wanted_picture(request: Request, body: Any) -> Mapping[str, Any]:

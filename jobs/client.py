@@ -131,13 +131,16 @@ class JobClient(Operators):
             raise
 
     async def check_capacity(
-        self, tenant: str, num_bytes: int, *, tenant_max_jobs: int | None = None
+        self, tenant: str, num_bytes: int, *, key: str | None = None, tenant_max_jobs: int | None = None
     ) -> None:
         """Refuse early what `submit` would refuse now, or would have half a second ago.
 
-        Raises QueueFull, TenantQuotaExceeded.
+        A repetition of a known `key` is let through. Raises QueueFull, TenantQuotaExceeded.
         """
-        await self._capacity.check(tenant, num_bytes, tenant_max_jobs)
+        if key:
+            raise_refusal(await self._ask_for_room(tenant, num_bytes, tenant_max_jobs, key))
+        else:
+            await self._capacity.check(tenant, num_bytes, tenant_max_jobs)
 
     async def status(self, job_id: str) -> JobStatus:
         """Raises JobNotFound: never known, or forgotten since its time to live ended."""
@@ -272,8 +275,11 @@ class JobClient(Operators):
             raise JobNotFound(f"no job {job_id}")
         return record
 
-    async def _ask_for_room(self, tenant: str, num_bytes: int, tenant_max_jobs: int | None) -> list[bytes]:
-        return await self._run("capacity", tenant, num_bytes, *self._bounds(tenant_max_jobs))
+    async def _ask_for_room(
+        self, tenant: str, num_bytes: int, tenant_max_jobs: int | None, key: str = ""
+    ) -> list[bytes]:
+        known = keys.idempotency_suffix(tenant, key) if key else ""
+        return await self._run("capacity", tenant, num_bytes, *self._bounds(tenant_max_jobs), known)
 
     def _bounds(self, tenant_max_jobs: int | None) -> tuple[Argument, ...]:
         limits = self._limits

@@ -252,8 +252,9 @@ def test_a_full_queue_answers_503_with_a_time_before_the_picture_is_read(start_a
         body = {"task": "text2image", "input": {"prompt": "кот"}}
         statuses = [http.post("/v1/jobs", json=body).status_code for _ in range(3)]
         assert 503 in statuses
-        reply = http.post("/v1/image2text", json={"image": "не картинка"})
-        assert reply.status_code == 503
+        for headers in ({}, {"Idempotency-Key": "new"}):
+            reply = http.post("/v1/image2text", json={"image": "не картинка"}, headers=headers)
+            assert reply.status_code == 503
         error = reply.json()["error"]
         assert error["code"] == "queue_full"
         assert error["type"] == "server_error"

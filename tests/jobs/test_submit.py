@@ -76,6 +76,15 @@ async def test_full_queue_refuses_and_takes_again(clients: Clients, consumer: Jo
     assert (await client.submit(refused)).created
 
 
+async def test_full_queue_lets_a_known_key_through_and_no_new_one(clients: Clients) -> None:
+    client = await clients(max_depth=1)
+    await client.submit(make_job(idempotency_key="known"))
+    await client.check_capacity("default", 1, key="known")
+    for tenant, key in (("default", "new"), ("other", "known"), ("default", None)):
+        with pytest.raises(QueueFull):
+            await client.check_capacity(tenant, 1, key=key)
+
+
 async def test_refusal_is_given_from_memory_and_forgotten_soon(
     clients: Clients, consumer: JobConsumer, server: RedisServer
 ) -> None:

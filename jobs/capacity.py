@@ -1,8 +1,8 @@
 """Whether the queue has room, asked so cheaply that a flood costs next to nothing.
 
 A refusal stays good for a moment: during a flood it is given from memory while one question at a time keeps
-it up to date. So refusals wait neither for the server's disk nor for each other. Room is never remembered:
-what is let through is judged by `submit`, whole and at once.
+it up to date, and as many are let through as that question found places for. So refusals wait neither for the
+server's disk nor for each other. What is let through is judged by `submit`, whole and at once.
 """
 
 import asyncio
@@ -15,6 +15,8 @@ from jobs.errors import IdempotencyConflict, QueueError, QueueFull, TenantQuotaE
 GOOD_FOR_S: Final = 0.5
 _ASK_AGAIN_AFTER_S: Final = 0.1
 _MAX_REMEMBERED: Final = 10_000
+_PLENTY: Final = 64
+"""Free places from which on nobody counts them."""
 
 Ask = Callable[[str, int, int | None], Awaitable[list[bytes]]]
 """Tenant, bytes, the tenant's limit of jobs (None: the usual one) → the answer of capacity.lua."""
@@ -25,6 +27,8 @@ class _Refusal:
     reply: list[bytes]
     num_bytes: int
     at_s: float
+    places: int = 0
+    """Found since, and not given away yet."""
     asking: asyncio.Task[None] | None = None
 
 
@@ -44,7 +48,10 @@ class Capacity:
             if age_s < GOOD_FOR_S:
                 if age_s > _ASK_AGAIN_AFTER_S and known.asking is None:
                     known.asking = asyncio.create_task(self._ask_again(key, known))
-                raise_refusal(known.reply)
+                if known.places == 0:
+                    raise_refusal(known.reply)
+                known.places -= 1
+                return
         raise_refusal(await self._learn(key, num_bytes))
 
     async def close(self) -> None:
@@ -54,10 +61,20 @@ class Capacity:
         await asyncio.gather(*asking, return_exceptions=True)
 
     async def _ask_again(self, key: tuple[str, int | None], known: _Refusal) -> None:
+        tenant, max_jobs = key
         try:
-            await self._learn(key, known.num_bytes)
+            reply = await self._ask(tenant, known.num_bytes, max_jobs)
         except QueueError:
-            known.asking = None  # it grows old, and then somebody waits for the answer
+            return  # it grows old, and then somebody waits for the answer
+        finally:
+            known.asking = None
+        known.at_s = asyncio.get_running_loop().time()
+        if reply[0] != b"ok":
+            known.reply, known.places = reply, 0
+        elif (places := int(reply[1])) < _PLENTY:
+            known.places = places
+        elif self._refusals.get(key) is known:
+            del self._refusals[key]
 
     async def _learn(self, key: tuple[str, int | None], num_bytes: int) -> list[bytes]:
         tenant, max_jobs = key

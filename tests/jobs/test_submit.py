@@ -123,6 +123,24 @@ async def test_refusal_is_kept_up_to_date_while_many_ask(clients: Clients, consu
     assert asyncio.get_running_loop().time() - freed_at < GOOD_FOR_S
 
 
+async def test_freed_places_are_not_promised_to_all_who_ask(clients: Clients, consumer: JobConsumer) -> None:
+    client = await clients(max_depth=30, tenant_max_jobs=1000)
+    for _ in range(27):
+        await client.submit(make_job())
+    with pytest.raises(QueueFull):
+        await client.check_capacity("default", 1)
+    consumer.claim(2)
+    let_through = 0
+    async with asyncio.timeout(GOOD_FOR_S):
+        while not let_through:
+            await asyncio.sleep(0.005)
+            answers = await asyncio.gather(
+                *(client.check_capacity("default", 1) for _ in range(50)), return_exceptions=True
+            )
+            let_through = sum(answer is None for answer in answers)
+    assert let_through == 2
+
+
 def _num_scripts(redis: Redis) -> int:
     return sum(calls["calls"] for name, calls in redis.info("commandstats").items() if "eval" in name)
 

@@ -18,8 +18,8 @@ _MAX_REMEMBERED: Final = 10_000
 _PLENTY: Final = 64
 """Free places from which on nobody counts them."""
 
-Ask = Callable[[str, int, int | None], Awaitable[list[bytes]]]
-"""Tenant, bytes, the tenant's limit of jobs (None: the usual one) → the answer of capacity.lua."""
+Ask = Callable[[str, int, int | None, str], Awaitable[list[bytes]]]
+"""Tenant, bytes, its limit of jobs (None: the usual one), idempotency key → what capacity.lua says."""
 
 
 @dataclass
@@ -39,8 +39,11 @@ class Capacity:
         self._ask = ask
         self._refusals: dict[tuple[str, int | None], _Refusal] = {}
 
-    async def check(self, tenant: str, num_bytes: int, max_jobs: int | None) -> None:
+    async def check(self, tenant: str, num_bytes: int, max_jobs: int | None, idempotency_key: str) -> None:
         """Raises QueueFull or TenantQuotaExceeded, at most `GOOD_FOR_S` after it was true."""
+        if idempotency_key:  # it may be known, and then needs no place
+            raise_refusal(await self._ask(tenant, num_bytes, max_jobs, idempotency_key))
+            return
         key = tenant, max_jobs
         known = self._refusals.get(key)
         if known is not None and num_bytes >= known.num_bytes:
@@ -63,7 +66,7 @@ class Capacity:
     async def _ask_again(self, key: tuple[str, int | None], known: _Refusal) -> None:
         tenant, max_jobs = key
         try:
-            reply = await self._ask(tenant, known.num_bytes, max_jobs)
+            reply = await self._ask(tenant, known.num_bytes, max_jobs, "")
         except QueueError:
             return  # it grows old, and then somebody waits for the answer
         finally:
@@ -78,7 +81,7 @@ class Capacity:
 
     async def _learn(self, key: tuple[str, int | None], num_bytes: int) -> list[bytes]:
         tenant, max_jobs = key
-        reply = await self._ask(tenant, num_bytes, max_jobs)
+        reply = await self._ask(tenant, num_bytes, max_jobs, "")
         if reply[0] == b"ok":
             self._refusals.pop(key, None)
             return reply

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
-from jobs import codec, keys
+from jobs import codec, connection, keys
 from jobs.announcements import ModelInfo, WorkerInfo
 from jobs.capacity import Capacity, raise_refusal
 from jobs.errors import (
@@ -137,10 +137,7 @@ class JobClient(Operators):
 
         A repetition of a known `key` is let through. Raises QueueFull, TenantQuotaExceeded.
         """
-        if key:
-            raise_refusal(await self._ask_for_room(tenant, num_bytes, tenant_max_jobs, key))
-        else:
-            await self._capacity.check(tenant, num_bytes, tenant_max_jobs)
+        await self._capacity.check(tenant, num_bytes, tenant_max_jobs, key or "")
 
     async def status(self, job_id: str) -> JobStatus:
         """Raises JobNotFound: never known, or forgotten since its time to live ended."""
@@ -169,9 +166,11 @@ class JobClient(Operators):
 
     async def wait(self, job_id: str, timeout_s: float | None) -> Outcome:
         """The outcome, as soon as there is one. Raises TimeoutError, JobNotFound."""
+        before = connection.cancellations()
         async with asyncio.timeout(timeout_s):
             with self._watcher.watch(job_id) as inbox:
                 while (outcome := await self._outcome_if_reachable(job_id)) is None:
+                    connection.honour_cancellation(before)
                     await inbox.wait_for_end()
         return outcome
 
@@ -276,7 +275,7 @@ class JobClient(Operators):
         return record
 
     async def _ask_for_room(
-        self, tenant: str, num_bytes: int, tenant_max_jobs: int | None, key: str = ""
+        self, tenant: str, num_bytes: int, tenant_max_jobs: int | None, key: str
     ) -> list[bytes]:
         known = keys.idempotency_suffix(tenant, key) if key else ""
         return await self._run("capacity", tenant, num_bytes, *self._bounds(tenant_max_jobs), known)

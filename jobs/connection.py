@@ -8,7 +8,8 @@ The library's own retries are off: they would replay commands that must not be r
 above, around scripts that are safe to repeat.
 """
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -111,24 +112,53 @@ async def borrow(client: AsyncClient, key: str) -> AsyncGenerator[Any, None]:
     A connection on which anything went wrong is closed, for a reply may still be under way on it, or its
     server may no longer be the master. An error reply that says nothing of the kind leaves it open.
     """
-    if isinstance(client, AsyncRedisCluster):
-        await client.initialize()
-        node = client.get_node_from_key(key)
-        assert node is not None
-        connection: Any = node.acquire_connection()
-        try:
-            await connection.connect()
-            async with _closed_if_spoilt(connection):
-                yield connection
-        finally:
-            node.release(connection)
-        return
-    connection = await client.connection_pool.get_connection()
+    before = cancellations()
     try:
+        connection, release = await _obtain(client, key)
+    except (RedisError, OSError, TimeoutError):
+        honour_cancellation(before)
+        raise
+    try:
+        honour_cancellation(before)
         async with _closed_if_spoilt(connection):
             yield connection
     finally:
-        await client.connection_pool.release(connection)
+        await release()
+
+
+async def _obtain(client: AsyncClient, key: str) -> tuple[Any, Callable[[], Awaitable[None]]]:
+    """A connected connection, and what gives it back."""
+    if not isinstance(client, AsyncRedisCluster):
+        pool = client.connection_pool
+        borrowed: Any = await pool.get_connection()
+        return borrowed, lambda: pool.release(borrowed)
+    await client.initialize()
+    node = client.get_node_from_key(key)
+    assert node is not None
+    connection: Any = node.acquire_connection()
+
+    async def release() -> None:
+        node.release(connection)
+
+    try:
+        await connection.connect()
+    except BaseException:
+        await release()
+        raise
+    return connection, release
+
+
+def cancellations() -> int:
+    """How often the running task was asked to end, and has not yet."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
+
+
+def honour_cancellation(before: int) -> None:
+    """End a task that was asked to since there were `before` requests: redis-py loses one that comes while it
+    looks whether a connection is still good."""
+    if cancellations() > before:
+        raise asyncio.CancelledError
 
 
 async def refresh(client: AsyncClient) -> None:

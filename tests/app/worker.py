@@ -172,8 +172,8 @@ class EchoWorker:
             outcome = JobFailure("invalid_text", "the prompt has no known token", "prompt")
         else:
             self._tell(job.id, attempt, job.request)
+        self.done.append(job.id)  # first: with the commit the client has its answer
         self.consumer.commit(job.id, attempt, outcome, compute_s=0.01, model=self.info.model.name)
-        self.done.append(job.id)
 
     def _tell(self, job_id: str, attempt: int, request: object) -> None:
         for row in range(1, ROWS + 1):

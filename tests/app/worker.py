@@ -64,6 +64,12 @@ def picture(red: int, kind: str = "png", side: int = 32) -> bytes:
     return sink.getvalue()
 
 
+def transparent(side: int = 32) -> bytes:
+    sink = io.BytesIO()
+    Image.new("RGBA", (side, side), (255, 255, 255, 0)).save(sink, "PNG")
+    return sink.getvalue()
+
+
 def answer(request: object) -> Outcome:
     """What a job comes to; a function of its request, as with the real model."""
     usage = Usage(input_tokens=8, output_tokens=16, input_image_tokens=3)

@@ -15,7 +15,7 @@ def make(
     ] = Path("runs/demo"),
     font: options.Font = options.DEFAULT_FONT,
 ) -> None:
-    """Make the demo checkpoint from nothing (about an hour on two CPU cores)."""
+    """Make the demo checkpoint from nothing; a killed run goes on where it was."""
     from training.recipe import make_demo
 
     with options.plain_errors():

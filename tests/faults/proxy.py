@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from tests.jobs.servers import free_port
 
 _SEVERED_POLL_S = 0.02
+_SETTLE_S = 0.05
+_END_TIMEOUT_S = 1.0
 
 
 @dataclass
@@ -35,6 +37,8 @@ class Proxy:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._ready = threading.Event()
         self._stop = asyncio.Event()
+        self._ending = False
+        self._sides: set[asyncio.StreamWriter] = set()
 
     @property
     def url(self) -> str:
@@ -58,39 +62,52 @@ class Proxy:
         server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self._ready.set()
         await self._stop.wait()
+        self._ending = True
+        await asyncio.sleep(_SETTLE_S)  # a closed server would forget the sockets that it has just accepted
         server.close()
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for side in self._sides:
+            side.transport.abort()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_END_TIMEOUT_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.sleep(_SETTLE_S)  # transports close in the next turns of the loop
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while self.severed:  # as packets that nobody answers
-            await asyncio.sleep(_SEVERED_POLL_S)
+        sides = [writer]
+        self._sides.add(writer)
+        pumps: list[asyncio.Task[None]] = []
         try:
+            await self._until_mended()  # as packets that nobody answers
+            if self._ending:
+                return
             upstream, to_server = await asyncio.open_connection("127.0.0.1", self._target_port)
-        except (OSError, asyncio.CancelledError):
-            writer.close()
-            return
-        pumps = [
-            asyncio.create_task(self._pump(reader, to_server, spoil=False)),
-            asyncio.create_task(self._pump(upstream, writer, spoil=True)),
-        ]
-        try:
+            sides.append(to_server)
+            self._sides.add(to_server)
+            pumps.append(asyncio.create_task(self._pump(reader, to_server, spoil=False)))
+            pumps.append(asyncio.create_task(self._pump(upstream, writer, spoil=True)))
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        except OSError:
+            return  # the server is away
         finally:
             for pump in pumps:
                 pump.cancel()
-            for side in (writer, to_server):
+            for side in sides:
                 side.transport.abort()
+                self._sides.discard(side)
             await asyncio.gather(*pumps, return_exceptions=True)
+
+    async def _until_mended(self) -> None:
+        while self.severed and not self._ending:
+            await asyncio.sleep(_SEVERED_POLL_S)
 
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, spoil: bool) -> None:
         swallowing = False
         while data := await source.read(1 << 16):
             if self.severed:
-                while self.severed:
-                    await asyncio.sleep(_SEVERED_POLL_S)
+                await self._until_mended()
                 return
             if spoil and not swallowing:
                 weather = self.weather

@@ -21,7 +21,7 @@ from tests.fuzz import picture_fuzzer
 from tests.fuzz.campaign import KEY, Campaign
 
 CHECKPOINT = ROOT / "tests" / "fixtures" / "tiny-v2"
-CASES_A_TURN = 6000
+CASES_A_TURN = 4000
 """Between two lines about how far it has come."""
 PARALLEL = 2
 """Schemathesis needs about as much time as the server that it asks."""

@@ -53,14 +53,15 @@ def ladder(quick: Quick = False, output: Output = None) -> None:
     from bench.ladder import climb
 
     content = results.document(rows=[], shape="toy" if quick else "350M")
+    path = output or results.RESULTS / "ladder.json"
     for rung in climb(quick=quick):
         median_s = results.median(rung.samples)
         print(f"  {rung.name:<50} {median_s * 1e3:9.2f} ms", flush=True)
         content["rows"].append(
             {"name": rung.name, "median_s": median_s, "samples": results.as_json(rung.samples)}
         )
+        _keep(content, path, quick=quick and output is None)
     tables.show("one code of a picture, half of it drawn", tables.ladder(content))
-    _keep(content, output or results.RESULTS / "ladder.json", quick=quick and output is None)
 
 
 @app.command()

@@ -87,14 +87,13 @@ def quoted() -> list[tuple[Path, str, Cells]]:
         for document, name, file, make in (
             ("README.md", "comparison", "cpu", summary),
             ("docs/performance.md", "comparison", "cpu", comparison),
-            ("docs/performance.md", "comparison-int8", "cpu-int8", comparison),
             ("docs/performance.md", "memory", "cpu", memory),
             ("docs/performance.md", "ladder", "ladder", ladder),
             ("docs/performance.md", "server", "server", figures),
             ("docs/performance.md", "long-run", "long-run", figures),
-            ("docs/performance.md", "agreement", "agreement", figures),
             ("docs/performance.md", "png", "png", figures),
             ("docs/adr/int8-weights.md", "int8", "int8", figures),
+            ("docs/adr/int8-weights.md", "int8-one-thread", "int8-one-thread", figures),
         )
         if (RESULTS / f"{file}.json").exists()
     ]

@@ -18,6 +18,8 @@ MODEL ?=
 DATA_DIR ?= var
 ARGS ?=
 QUALITY_PORT ?= 18765
+# Files of tests that run side by side.
+TEST_PROCESSES ?= 2
 
 .PHONY: help
 help:  ## Show this list
@@ -31,9 +33,9 @@ serve: $(STAMPS)/run  ## Build the environment, start Redis, a worker and the AP
 install: $(STAMPS)/run  ## Build the environment that serves (.venv)
 
 .PHONY: test
-test: $(STAMPS)/dev $(STAMPS)/reference  ## Run the tests (make test ARGS="tests/jobs -k lease")
+test: $(STAMPS)/dev $(STAMPS)/reference  ## Run the tests (make test ARGS="tests/jobs -k lease", TEST_PROCESSES=0)
 	@sh scripts/install_test_tools.sh
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(STAMPS)/dev  ## Style, format, types, import rules

@@ -48,7 +48,7 @@ async def frozen_workers(scale: Scale, progress: OnProgress) -> Report:
     report = Report()
     with durable_server() as server:
         async with arena(server.url, progress) as ring:
-            fleet = ring.man(scale, steps=15, watchdog_s=3600)
+            fleet = ring.man(scale, steps=15, watchdog_s=3600, heeds_losses=False)
             enough = asyncio.Event()
             submitting = asyncio.create_task(_steady_load(ring, scale.jobs, enough))
             for number in range(scale.faults):

@@ -41,6 +41,8 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     drain_s: float = 5.0
     watchdog_s: float = 1.0
     clock_offset_s: float = 0.0
+    heeds_losses: bool = True
+    """Give up jobs whose lease is gone; without it they are committed late, and the fence has to hold."""
     heartbeats: bool = False
     """Say what model it is, as an API needs it."""
 
@@ -149,7 +151,7 @@ class Worker:
             holds = self._holds()
             reply = self._call(lambda holds=holds: self.consumer.renew(holds))
             with self.lock:
-                for job_id in (reply.lost | reply.cancelled) if reply else ():
+                for job_id in (reply.lost | reply.cancelled) if reply and self.plan.heeds_losses else ():
                     if job_id in self.running and self.running[job_id].claimed.attempt == holds[job_id]:
                         del self.running[job_id]
             self._call(self.consumer.reap)

@@ -177,7 +177,13 @@ async def _surround(
 async def _drip(port: int, stack: contextlib.AsyncExitStack, every_s: float) -> None:
     """Announce a body and send a byte of it now and then: often enough not to count as idle."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
-    stack.callback(writer.transport.abort)
+
+    async def hang_up() -> None:
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    stack.push_async_callback(hang_up)
     writer.write(request_bytes("POST", "/v1/text2text", announced=1000))
 
     async def drip() -> None:

@@ -25,55 +25,62 @@ class FrozenPart(StrEnum):
     HEAD = "head"
 
 
+Init = Annotated[
+    str | None, typer.Option("--init", help="Preset (350M, …) or checkpoint folder to start from.")
+]
+Preset = Annotated[str | None, typer.Option("--preset", help="Architecture of a folder without config.json.")]
+ImageTokenizer = Annotated[
+    Path | None,
+    typer.Option(
+        "--image-tokenizer",
+        help="Instead of --init: folder of `rudolph train image-tokenizer`, to start from scratch with.",
+    ),
+]
+Layers = Annotated[int, typer.Option("--layers", min=1, help="From scratch: layers.")]
+Hidden = Annotated[int, typer.Option("--hidden", min=8, help="From scratch: size of the states.")]
+Heads = Annotated[int, typer.Option("--heads", min=1, help="From scratch: attention heads.")]
+TextLength = Annotated[
+    int, typer.Option("--text-length", min=4, help="From scratch: tokens of the left and the right text.")
+]
+Vocabulary = Annotated[
+    int, typer.Option("--vocabulary", min=64, help="From scratch: tokens to learn from the texts.")
+]
+Freeze = Annotated[
+    list[FrozenPart] | None, typer.Option("--freeze", help="Leave a part as it is; repeatable.")
+]
+Accumulate = Annotated[int, typer.Option("--accumulate", min=1, help="Parts that a batch is run in.")]
+Recompute = Annotated[
+    bool, typer.Option("--recompute", help="Activation checkpointing: slower, less memory.")
+]
+Views = Annotated[int, typer.Option("--views", min=1, help="Encodings of each picture, slightly moved.")]
+LeftWeight = Annotated[float, typer.Option("--left-weight", min=0.0, help="Loss weight of the left text.")]
+ImageWeight = Annotated[float, typer.Option("--image-weight", min=0.0, help="Loss weight of the image.")]
+RightWeight = Annotated[float, typer.Option("--right-weight", min=0.0, help="Loss weight of the right text.")]
+
+
 def train(
     data: options.Data,
     output: options.Output,
-    init: Annotated[
-        str | None, typer.Option("--init", help="Preset (350M, …) or checkpoint folder to start from.")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option("--preset", help="Architecture of a folder without config.json.")
-    ] = None,
-    image_tokenizer: Annotated[
-        Path | None,
-        typer.Option(
-            "--image-tokenizer",
-            help="Instead of --init: folder of `rudolph train image-tokenizer`, to start from scratch with.",
-        ),
-    ] = None,
-    layers: Annotated[int, typer.Option("--layers", min=1, help="From scratch: layers.")] = 6,
-    hidden: Annotated[int, typer.Option("--hidden", min=8, help="From scratch: size of the states.")] = 256,
-    heads: Annotated[int, typer.Option("--heads", min=1, help="From scratch: attention heads.")] = 8,
-    text_length: Annotated[
-        int, typer.Option("--text-length", min=4, help="From scratch: tokens of the left and the right text.")
-    ] = 32,
-    vocabulary: Annotated[
-        int, typer.Option("--vocabulary", min=64, help="From scratch: tokens to learn from the texts.")
-    ] = 1024,
-    freeze: Annotated[
-        list[FrozenPart] | None, typer.Option("--freeze", help="Leave a part as it is; repeatable.")
-    ] = None,
+    init: Init = None,
+    preset: Preset = None,
+    image_tokenizer: ImageTokenizer = None,
+    layers: Layers = 6,
+    hidden: Hidden = 256,
+    heads: Heads = 8,
+    text_length: TextLength = 32,
+    vocabulary: Vocabulary = 1024,
+    freeze: Freeze = None,
     steps: options.Steps = 1000,
     batch: options.Batch = 16,
-    accumulate: Annotated[int, typer.Option("--accumulate", min=1, help="Parts that a batch is run in.")] = 1,
-    recompute: Annotated[
-        bool, typer.Option("--recompute", help="Activation checkpointing: slower, less memory.")
-    ] = False,
-    views: Annotated[
-        int, typer.Option("--views", min=1, help="Encodings of each picture, slightly moved.")
-    ] = 1,
+    accumulate: Accumulate = 1,
+    recompute: Recompute = False,
+    views: Views = 1,
     learning_rate: options.LearningRate = 1e-5,
     schedule: options.Schedule = options.Schedule.ONE_CYCLE,
     warm_up: options.WarmUp = 100,
-    left_weight: Annotated[
-        float, typer.Option("--left-weight", min=0.0, help="Loss weight of the left text.")
-    ] = 1.0,
-    image_weight: Annotated[
-        float, typer.Option("--image-weight", min=0.0, help="Loss weight of the image.")
-    ] = 7.0,
-    right_weight: Annotated[
-        float, typer.Option("--right-weight", min=0.0, help="Loss weight of the right text.")
-    ] = 1.0,
+    left_weight: LeftWeight = 1.0,
+    image_weight: ImageWeight = 7.0,
+    right_weight: RightWeight = 1.0,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     bf16: options.Bf16 = True,

@@ -45,6 +45,7 @@ document is a fault of one of the two."""
 LIST_AS_ONE_FIELD = re.compile(
     r"(texts|classes|images): Incorrect type|/(texts|classes|images) \(was array, became"
 )
+ITEM_OF_ANOTHER_TYPE = re.compile(r"violates `type` at /properties/(texts|classes)/items ")
 USUAL = {"candidates": (8, 256), "n": (4, 16), "partial_images": (3, 64)}
 """What is asked for at most, of what may be: hundreds of candidates would only make the run long."""
 USUAL_ITEMS = 8
@@ -140,8 +141,7 @@ def filter_failure(
         # A client that gives a tenth of a second gets what it asked for.
         return "x-deadline-s" not in response.request.headers
     if isinstance(failure, AcceptedNegativeData):
-        # A form says a list by repeating its field, so one field alone is a list of one.
-        return not (_is_form(case) and LIST_AS_ONE_FIELD.search(failure.message))
+        return not (_is_form(case) and _fits_as_a_form(failure.message, case))
     if isinstance(failure, RejectedPositiveData) and response.status_code in (400, 422):
         error = response.json()["error"]
         return not _is_foreseen(error["code"], error["param"], response)
@@ -153,6 +153,24 @@ def _is_foreseen(code: str, param: str | None, response: schemathesis.Response) 
         return True
     # Schemathesis takes a header that is called an id for a number at times.
     return param == "Last-Event-ID" and not re.fullmatch(EVENT_ID_PATTERN, response.request.headers[param])
+
+
+def _fits_as_a_form(message: str, case: schemathesis.Case) -> bool:
+    """A form says a list by repeating its field, so one field alone is a list of one; and all of it is text."""
+    return bool(
+        LIST_AS_ONE_FIELD.search(message) or ITEM_OF_ANOTHER_TYPE.search(message) or _extra_is_lost(case)
+    )
+
+
+def _extra_is_lost(case: schemathesis.Case) -> bool:
+    """Whether a field that the route does not know stayed behind: a form cannot say null or no items."""
+    body, form = case.body, case.operation.get_body_for_media_type("multipart/form-data")
+    known = set(form.form_properties) if form else set[str]()
+    return isinstance(body, dict) and any(
+        value is None or (isinstance(value, list) and all(item is None for item in value))
+        for name, value in body.items()
+        if name not in known
+    )
 
 
 def _is_form(case: schemathesis.Case) -> bool:

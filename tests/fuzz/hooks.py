@@ -45,7 +45,7 @@ document is a fault of one of the two."""
 LIST_AS_ONE_FIELD = re.compile(
     r"(texts|classes|images): Incorrect type|/(texts|classes|images) \(was array, became"
 )
-ITEM_OF_ANOTHER_TYPE = re.compile(r"violates `type` at /properties/(texts|classes)/items ")
+NOT_TEXT = re.compile(r"violates `type` at /properties/\w+(/items)? \(was string, became")
 USUAL = {"candidates": (8, 256), "n": (4, 16), "partial_images": (3, 64)}
 """What is asked for at most, of what may be: hundreds of candidates would only make the run long."""
 USUAL_ITEMS = 8
@@ -156,10 +156,8 @@ def _is_foreseen(code: str, param: str | None, response: schemathesis.Response) 
 
 
 def _fits_as_a_form(message: str, case: schemathesis.Case) -> bool:
-    """A form says a list by repeating its field, so one field alone is a list of one; and all of it is text."""
-    return bool(
-        LIST_AS_ONE_FIELD.search(message) or ITEM_OF_ANOTHER_TYPE.search(message) or _extra_is_lost(case)
-    )
+    """A form repeats a field to say a list; so one is a list of one, all is text, and null is not sent."""
+    return bool(LIST_AS_ONE_FIELD.search(message) or NOT_TEXT.search(message) or _extra_is_lost(case))
 
 
 def _extra_is_lost(case: schemathesis.Case) -> bool:

@@ -248,10 +248,10 @@ def _check_vqgan(sizes: VqganConfig, model: ModelConfig) -> None:
             f"the image tokenizer has {sizes.codebook_size} codes (vae.n_embed), "
             f"the transformer {model.image_codebook_size} (image_vocab_size)"
         )
-    if sizes.downsampling != CELL_PIXELS:
+    if CELL_PIXELS not in (sizes.downsampling, sizes.upsampling):
         raise CheckpointError(
-            f"the image tokenizer has cells of {sizes.downsampling} pixels (vae.ch_mult); "
-            f"RuDOLPH's have {CELL_PIXELS}"
+            f"the image tokenizer reads cells of {sizes.downsampling} pixels and draws {sizes.upsampling} "
+            f"(vae.ch_mult, vae.dwt); RuDOLPH's have {CELL_PIXELS} on one side"
         )
 
 

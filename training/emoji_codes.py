@@ -1,8 +1,8 @@
 """The demo's pictures as codes, composed from an emoji and a background.
 
-The image tokenizer is trained so that the codes of an emoji say nothing of its background, and codes of the
-background nothing of the emoji (`PictureBatch.swapped`). So what is learnt to be drawn can be composed: the
-codes of the emoji on white, and, where a cell shows background alone, the code that the background has there.
+What is learnt to be drawn is composed: the codes of the emoji on white, and, where a cell shows background
+alone, the code that the bare background has there. The image tokenizer is trained to draw just that, too
+(`emoji_batches`), so that a pair that no training saw is drawn like all others.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,12 @@ from torch import Generator, Tensor
 
 from model.image_tokenizer import ImageTokenizer
 from training.augment import NONE, AugmentStrength
-from training.emoji_names import BACKGROUNDS
-from training.emoji_pictures import EmojiSet
+from training.emoji_pictures import EmojiSet, bare_grounds
+from training.image_tokenizer_trainer import as_coded
 from training.precision import autocast
 from training.state import load_state, save_state
 
 ENCODE_BATCH = 64
-GROUND_SAMPLE = 64
-"""Emoji that are encoded to learn the codes of one background."""
 
 
 @dataclass(frozen=True)
@@ -45,29 +43,15 @@ class EmojiCodes:
 def emoji_codes(emoji: EmojiSet, tokenizer: ImageTokenizer, side: int, path: Path) -> EmojiCodes:
     """Encode what is to be drawn, or read it from `path` where it stands already."""
     saved = load_state(path)
-    cells = side // tokenizer.config.downsampling
+    cells = side // tokenizer.config.upsampling
     empty = emoji.view(range(len(emoji)), side).empty_cells(cells).flatten(1)
     if saved is None:
         white = encode_pairs(emoji, tokenizer, [(index, 0) for index in range(len(emoji))], side)
-        pairs = emoji.training_pairs()
-        grounds: list[Tensor] = []
-        for ground in range(len(BACKGROUNDS)):
-            sample = [pair for pair in pairs if pair[1] == ground][:: max(1, len(emoji) // GROUND_SAMPLE)]
-            codes = encode_pairs(emoji, tokenizer, sample, side)
-            grounds.append(ground_codes(codes, empty[[index for index, _ in sample]]))
-        saved = {"white": white, "grounds": torch.stack(grounds)}
+        with torch.no_grad():
+            grounds = tokenizer.encode(as_coded(bare_grounds(side), tokenizer.config))
+        saved = {"white": white, "grounds": grounds}
         save_state(path, saved)
     return EmojiCodes(saved["white"], empty, saved["grounds"])
-
-
-def ground_codes(codes: Tensor, empty: Tensor) -> Tensor:
-    """The code that each cell has most often where it is empty, shape = (cells,).
-
-    codes, empty: shape = (pictures, cells). A cell that is never empty gets the most frequent code of all.
-    """
-    usual = codes[empty].mode().values
-    chosen = [codes[empty[:, cell], cell] for cell in range(codes.shape[1])]
-    return torch.stack([cell.mode().values if len(cell) else usual for cell in chosen])
 
 
 @torch.no_grad()
@@ -88,5 +72,5 @@ def encode_pairs(
         # Through the bytes of a picture file, as a served picture comes.
         # Moved pictures in mixed precision: the few codes that differ are one more variation.
         with autocast(pixels.device, enabled=strength != NONE):
-            codes.append(tokenizer.encode((pixels * 255).floor() / 255))
+            codes.append(tokenizer.encode(as_coded((pixels * 255).floor() / 255, tokenizer.config)))
     return torch.cat(codes)

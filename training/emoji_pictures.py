@@ -88,6 +88,12 @@ def ground_colours(grounds: Sequence[int], strength: AugmentStrength, generator:
     return colours + uniform(tuple(colours.shape), strength.background, generator)
 
 
+def bare_grounds(side: int) -> Tensor:
+    """Every background without an emoji, shape = (backgrounds, 3, side, side), in [0, 1]."""
+    colours = ground_colours(range(len(BACKGROUNDS)), NONE, torch.Generator())
+    return colours[:, :, None, None].expand(-1, -1, side, side)
+
+
 def load_emoji_set(font: Path = DEFAULT_FONT) -> EmojiSet:
     """Draw all emoji. Raises FontMissing, naming the package that has the font."""
     if not font.is_file():

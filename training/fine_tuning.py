@@ -30,6 +30,7 @@ from training.sequences import LossWeights, RowBuilder, Rows
 from training.starts import (
     VOCABULARY_FILE,
     Start,
+    fresh_image_tokenizer,
     from_checkpoint,
     load_image_tokenizer,
     save_image_tokenizer,
@@ -71,9 +72,10 @@ def train_image_tokenizer(
 ) -> None:
     """Train on pictures of `side` pixels; writes it, and a checkpoint where `init` is one."""
     examples = read_examples(run.data)
-    torch.manual_seed(run.seed)
     goes_on = isinstance(init, Path)
-    tokenizer = load_image_tokenizer(init) if isinstance(init, Path) else ImageTokenizer(init)
+    tokenizer = (
+        load_image_tokenizer(init) if isinstance(init, Path) else fresh_image_tokenizer(init, run.seed)
+    )
     if goes_on and not has_nearest_projection(tokenizer):
         raise ValueError(
             f"{init}: the image tokenizer does not pick the nearest code vector, so only one that "

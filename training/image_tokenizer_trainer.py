@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.config import VqganConfig
 from model.image_tokenizer import ImageTokenizer
 from training.codebook import MovingCodebook
 from training.optimizer import Optimizer, OptimizerSettings
@@ -23,23 +24,25 @@ from training.sheets import save_sheet
 
 @dataclass(frozen=True)
 class PictureBatch:
-    """Pictures to code and draw again."""
+    """Pictures to code, and what their codes shall draw."""
 
     pixels: Tensor
-    """Shape = (batch, 3, side, side), in [0, 1]."""
-    swapped: Tensor | None = None
-    """bool, shape = (batch, rows, columns): cells whose code is taken from the picture's twin, 2k from 2k + 1
-    and the other way round; what is then to be drawn is the twin. Twins show one thing on two backgrounds, so
-    that the codes of the thing come to say nothing of the background, and the other way round."""
+    """To be coded, shape = (batch, 3, side, side), in [0, 1]."""
+    drawn: Tensor | None = None
+    """To be drawn, shape = (drawn, 3, side, side), in [0, 1]; None: `pixels`."""
+    sources: Tensor | None = None
+    """int64, shape = (drawn, rows, columns): the place in `pixels` of the picture whose code each cell takes;
+    None: each picture its own. So codes come to mean the same beside those of another picture."""
 
-    def swap(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def arranged(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Code vectors, shape = (batch, size, rows, columns), as they are drawn, and the pixels to draw."""
-        if self.swapped is None:
-            return vectors, self.pixels
-        twin = torch.arange(len(vectors), device=vectors.device) ^ 1
-        mixed = torch.where(self.swapped[:, None], vectors[twin], vectors)
-        is_mixed = self.swapped.flatten(1).any(1)
-        return mixed, torch.where(is_mixed[:, None, None, None], self.pixels[twin], self.pixels)
+        if self.sources is None:
+            return vectors, self.pixels if self.drawn is None else self.drawn
+        assert self.drawn is not None
+        rows = torch.arange(vectors.shape[2], device=vectors.device)[:, None]
+        columns = torch.arange(vectors.shape[3], device=vectors.device)
+        taken = vectors.permute(0, 2, 3, 1)[self.sources, rows, columns]
+        return taken.permute(0, 3, 1, 2).contiguous(), self.drawn
 
 
 Batches = Callable[[int, str], PictureBatch]
@@ -80,7 +83,15 @@ class ImageTokenizerTrainer:
         self.tokenizer, self._batches, self._settings = tokenizer, batches, settings
         tokenizer.quantize.requires_grad_(False)
         tokenizer.train()
-        self._optimizer = Optimizer(tokenizer.parameters(), settings.optimizer, settings.total_steps)
+        blocks = (".down.", ".mid.", ".up.")
+        filters = [
+            weight
+            for name, weight in tokenizer.named_parameters()
+            if weight.ndim > 1 and any(part in name for part in blocks)
+        ]
+        self._optimizer = Optimizer(
+            tokenizer.parameters(), settings.optimizer, settings.total_steps, matrices=filters
+        )
         config = tokenizer.config
         self._codebook = MovingCodebook(config.codebook_size, config.embed_dim, settings.codebook_decay)
         if resume_codebook:
@@ -95,7 +106,7 @@ class ImageTokenizerTrainer:
         with autocast(device, enabled=settings.bf16):
             features = self._features(batch.pixels)
         vectors, losses = self._quantise(features, step) if self._codebook.ready else (features, {})
-        vectors, pixels = batch.swap(vectors)
+        vectors, pixels = batch.arranged(vectors)
         target = 2 * pixels - 1
         with autocast(device, enabled=settings.bf16):
             drawn = self.tokenizer.decode_vectors(vectors)
@@ -121,7 +132,8 @@ class ImageTokenizerTrainer:
     def _features(self, pixels: Tensor) -> Tensor:
         """Shape = (batch, embed_dim, rows, columns)."""
         # Contiguous: on CPU, GroupNorm is slow backwards on channels-last.
-        return self.tokenizer.quant_conv(self.tokenizer.encoder(2 * pixels - 1)).float()
+        coded = as_coded(pixels, self.tokenizer.config).contiguous()
+        return self.tokenizer.quant_conv(self.tokenizer.encoder(2 * coded - 1)).float()
 
     @torch.no_grad()
     def _start_codebook(self, num_batches: int = 24) -> None:
@@ -152,9 +164,20 @@ class ImageTokenizerTrainer:
         features = self._features(batch.pixels)
         if self._codebook.ready:
             features = self._codebook.vectors(self._codebook.nearest(features))
-        features, pixels = batch.swap(features)
+        features, pixels = batch.arranged(features)
         drawn = (self.tokenizer.decode_vectors(features).clamp(-1, 1) + 1) / 2
         save_sheet(path, torch.cat([pixels, drawn]), columns=len(pixels))
+
+
+def as_coded(pixels: Tensor, config: VqganConfig) -> Tensor:
+    """Pictures of the side that is drawn, in the size that the encoder reads, as the server shrinks them.
+
+    A wavelet decoder draws twice the side that its encoder reads. Shape (batch, 3, side, side).
+    """
+    if config.upsampling == config.downsampling:
+        return pixels
+    factor = config.downsampling / config.upsampling
+    return functional.interpolate(pixels, scale_factor=factor, mode="bilinear", antialias=True)
 
 
 def reconstruction_losses(drawn: Tensor, target: Tensor) -> dict[str, Tensor]:

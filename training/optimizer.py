@@ -1,4 +1,4 @@
-"""AdamW and Muon over a network's parameters: decay for matrices only, the learning rate set step by step."""
+"""AdamW and Muon over a network's parameters: decay for weights only, the learning rate set step by step."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -36,14 +36,14 @@ class Optimizer:
         *,
         matrices: Iterable[nn.Parameter] = (),
     ) -> None:
-        """matrices: those among `parameters` that `settings.muon` is for."""
+        """matrices: those among `parameters` that `settings.muon` is for; of filters, one row a channel."""
         self._settings, self._total = settings, total_steps
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
         if not self._parameters:
             raise ValueError("every parameter is frozen: there is nothing to train")
         rate, decay = settings.learning_rate, settings.weight_decay
-        with_muon = [p for p in matrices if p.requires_grad] if settings.muon else []
-        taken = set(map(id, with_muon))
+        self._matrices = [p for p in matrices if p.requires_grad] if settings.muon else []
+        taken = set(map(id, self._matrices))
         others = [p for p in self._parameters if id(p) not in taken]
         groups = [
             {"params": [p for p in others if p.ndim > 1], "weight_decay": decay},
@@ -53,9 +53,11 @@ class Optimizer:
         self._parts: list[torch.optim.Optimizer] = []
         if groups:
             self._parts.append(torch.optim.AdamW(groups, lr=rate, betas=settings.betas))
-        if with_muon:
+        # torch's Muon takes two dimensions only: views, that share their numbers with the weights.
+        self._flat = [p.detach().view(len(p), -1) for p in self._matrices]
+        if self._flat:
             # One learning rate fits both: Muon's steps are scaled to the size of AdamW's.
-            muon = torch.optim.Muon(with_muon, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+            muon = torch.optim.Muon(self._flat, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
             self._parts.append(muon)
 
     def step(self, step: int) -> Tensor:
@@ -63,11 +65,14 @@ class Optimizer:
         settings = self._settings
         factor = learning_rate_factor(settings.schedule, step, self._total, settings.warm_up_steps)
         norm = nn.utils.clip_grad_norm_(self._parameters, settings.max_gradient_norm)
+        for flat, matrix in zip(self._flat, self._matrices, strict=True):
+            flat.grad = None if matrix.grad is None else matrix.grad.reshape(flat.shape)
         for part in self._parts:
             for group in part.param_groups:
                 group["lr"] = settings.learning_rate * factor
             part.step()
-            part.zero_grad(set_to_none=True)
+        for parameter in (*self._parameters, *self._flat):
+            parameter.grad = None
         return norm
 
     def state(self) -> dict[str, object]:

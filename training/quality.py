@@ -21,6 +21,7 @@ from model.checkpoint import load_rudolph
 from training.augment import STRONG
 from training.emoji_names import BACKGROUNDS, phrase
 from training.emoji_pictures import EmojiSet, load_emoji_set
+from training.image_tokenizer_trainer import as_coded
 from training.judging import Judge, base64_png, pixels_of
 from training.sheets import save_sheet
 from training.state import replace_file, step_generator
@@ -194,7 +195,7 @@ def reconstruction(checkpoint: Path, emoji: EmojiSet, side: int) -> float:
     for start in range(0, len(emoji), 64):
         pairs = [(index, index % len(BACKGROUNDS)) for index in range(start, min(start + 64, len(emoji)))]
         pixels = emoji.draw(pairs, side, STRONG, step_generator(MEASURE_SEED, start, "reconstruction"))
-        drawn = tokenizer.decode(tokenizer.encode(pixels))
+        drawn = tokenizer.decode(tokenizer.encode(as_coded(pixels, tokenizer.config)))
         errors.append((drawn - pixels).square().mean(dim=(1, 2, 3)))
     return float(-10 * torch.cat(errors).log10().mean())
 
@@ -253,7 +254,7 @@ def run(
 ) -> list[Measure]:
     """Measure the server at `url`, which serves `checkpoint`."""
     emoji = load_emoji_set(font)
-    side = load_rudolph(checkpoint).input_side
+    side = load_rudolph(checkpoint).output_side
     measured = asyncio.run(
         measure(
             url, emoji, side, sample=sample, concurrency=concurrency, checkpoint=checkpoint, folder=folder

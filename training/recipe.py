@@ -19,26 +19,20 @@ from model.config import ModelConfig
 from model.image_tokenizer import ImageTokenizer
 from model.text_tokenizer import TextTokenizer
 from model.transformer import Transformer
-from training.augment import STRONG, WEAK
+from training.augment import STRONG
 from training.demo_card import write_card
-from training.drawing_trainer import DrawingTrainer, DrawingTraining
+from training.emoji_batches import EmojiBatches
 from training.emoji_codes import EmojiCodes, emoji_codes, encode_pairs
 from training.emoji_names import ALIASES, BACKGROUNDS, COLOURED, phrase
-from training.emoji_pictures import DEFAULT_FONT, EmojiSet, ground_colours, load_emoji_set
+from training.emoji_pictures import DEFAULT_FONT, EmojiSet, load_emoji_set
 from training.emoji_rows import EmojiMixture, EmojiRows
-from training.image_tokenizer_trainer import (
-    Batches,
-    ImageTokenizerTrainer,
-    PictureBatch,
-    TokenizerTraining,
-)
+from training.image_tokenizer_trainer import ImageTokenizerTrainer, TokenizerTraining
 from training.loop import LoopSettings, run_loop
 from training.optimizer import OptimizerSettings
-from training.precision import autocast
 from training.samples import draw_prompts
 from training.sequences import RowBuilder
-from training.starts import small_image_tokenizer
-from training.state import epoch_batch, load_state, replace_file, save_state, step_generator
+from training.starts import fresh_image_tokenizer, small_image_tokenizer
+from training.state import load_state, replace_file, save_state
 from training.transformer_trainer import TransformerTrainer, TransformerTraining, initialise
 
 BPE_SIZE = 1024
@@ -57,10 +51,8 @@ MODEL = ModelConfig(
     image_special_tokens=8,
 )
 VQGAN = small_image_tokenizer(64, MODEL.image_codebook_size)
-SIDE = MODEL.image_width * VQGAN.downsampling
-"""Pixels."""
-LEAST_EMPTY = 4
-"""Cells."""
+SIDE = MODEL.image_width * VQGAN.upsampling
+"""Pixels of a drawn picture; the encoder reads half of them."""
 SHEET_PROMPTS = (
     "клубника",
     "кот на синем фоне",
@@ -79,25 +71,20 @@ class Recipe:
 
     tokenizer: TokenizerTraining = field(
         default_factory=lambda: TokenizerTraining(
-            total_steps=3600,
-            optimizer=OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=60),
-            unquantised_steps=400,
+            total_steps=4000,
+            optimizer=OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=30, muon=True),
+            unquantised_steps=200,
         )
     )
-    tokenizer_batch: int = 16
-    plain_share: float = 0.4
-    """Share of the image tokenizer's pictures that are hardly moved."""
-    swapped_share: float = 0.5
-    """Share of twins whose empty cells are exchanged."""
+    moved: int = 8
+    """Moved pictures in a batch of the image tokenizer."""
+    hardly_moved: int = 4
+    composed: int = 6
+    """Pictures in it that are drawn from composed codes."""
     transformer: TransformerTraining = field(
         default_factory=lambda: TransformerTraining(
             total_steps=1400,
             optimizer=OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=60, muon=True),
-        )
-    )
-    drawing: DrawingTraining = field(
-        default_factory=lambda: DrawingTraining(
-            total_steps=2400, optimizer=OptimizerSettings(learning_rate=1e-3, warm_up_steps=20)
         )
     )
     mixture: EmojiMixture = field(default_factory=EmojiMixture)
@@ -120,7 +107,6 @@ def make_demo(
     vocabulary = make_vocabulary(emoji, work / "bpe.model")
     image_tokenizer = train_image_tokenizer(emoji, work, recipe, report)
     codes = emoji_codes(emoji, image_tokenizer, SIDE, work / "codes.pt")
-    image_tokenizer = train_drawing(emoji, codes, work, recipe, image_tokenizer, report=report)
     transformer = train_transformer(
         emoji, codes, work, recipe, image_tokenizer=image_tokenizer, vocabulary=vocabulary, report=report
     )
@@ -164,80 +150,26 @@ def train_image_tokenizer(
     emoji: EmojiSet, work: Path, recipe: Recipe, report: Callable[[str], None]
 ) -> ImageTokenizer:
     """Train or go on training; the result is rounded to what the checkpoint stores."""
-    torch.manual_seed(recipe.seed)
-    tokenizer = ImageTokenizer(VQGAN)
+    tokenizer = fresh_image_tokenizer(VQGAN, recipe.seed)
     finished = load_state(work / "image_tokenizer.pt")
     if finished is not None:
         tokenizer.load_state_dict(finished)
         return tokenizer.eval()
-    trainer = ImageTokenizerTrainer(tokenizer, _picture_batches(emoji, recipe), recipe.tokenizer)
+    batches = EmojiBatches(
+        emoji,
+        side=SIDE,
+        cells=MODEL.image_width,
+        moved=recipe.moved,
+        hardly_moved=recipe.hardly_moved,
+        composed=recipe.composed,
+        seed=recipe.seed,
+    )
+    trainer = ImageTokenizerTrainer(tokenizer, batches, recipe.tokenizer)
     _run(trainer, work / "image-tokenizer", recipe.tokenizer.total_steps, asdict(recipe.tokenizer), report)
     # Rounded now, so that the transformer learns the codes that the stored tokenizer gives.
     tokenizer = trainer.finish().half().float()
     save_state(work / "image_tokenizer.pt", tokenizer.state_dict())
     return tokenizer
-
-
-def train_drawing(
-    emoji: EmojiSet,
-    codes: EmojiCodes,
-    work: Path,
-    recipe: Recipe,
-    image_tokenizer: ImageTokenizer,
-    *,
-    report: Callable[[str], None],
-) -> ImageTokenizer:
-    """Teach the decoder to draw composed codes, beside those of moved pictures.
-
-    Works on the tokenizer handed in, whose codes keep their meaning.
-    """
-    pairs = emoji.training_pairs()
-    pictures = _picture_batches(emoji, recipe)
-    half = recipe.tokenizer_batch // 2
-
-    def batches(step: int, stream: str) -> tuple[Tensor, Tensor]:
-        places = epoch_batch(recipe.seed, step, half, len(pairs), f"composed {stream}")
-        chosen = [pairs[place] for place in places]
-        moved = pictures(step, f"drawing {stream}").pixels[-half:]
-        with autocast(moved.device, enabled=recipe.drawing.bf16):
-            moved_codes = image_tokenizer.encode(moved)
-        return torch.cat([codes.composed(chosen), moved_codes]), torch.cat([emoji.draw(chosen, SIDE), moved])
-
-    trainer = DrawingTrainer(image_tokenizer, batches, recipe.drawing)
-    _run(trainer, work / "drawing", recipe.drawing.total_steps, asdict(recipe.drawing), report)
-    return image_tokenizer.eval()
-
-
-def _picture_batches(emoji: EmojiSet, recipe: Recipe) -> Batches:
-    """Twins: one view of an emoji on two backgrounds, some hardly moved, the others strongly."""
-    pairs = emoji.training_pairs()
-    grounds: dict[int, list[int]] = {}
-    for index, ground in pairs:
-        grounds.setdefault(index, []).append(ground)
-    cells = MODEL.image_width
-
-    def batches(step: int, stream: str) -> PictureBatch:
-        count = recipe.tokenizer_batch // 2
-        chosen = [pairs[place] for place in epoch_batch(recipe.seed, step, count, len(pairs), stream)]
-        random = step_generator(recipe.seed, step, stream)
-        hardly = round(count * recipe.plain_share)
-        pixels: list[Tensor] = []
-        swapped: list[Tensor] = []
-        for some, strength in ((chosen[:hardly], WEAK), (chosen[hardly:], STRONG)):
-            view = emoji.view([index for index, _ in some], SIDE, strength, random)
-            others = [grounds[index] for index, _ in some]
-            twins = [other[int(torch.randint(len(other), (1,), generator=random))] for other in others]
-            sides = [[ground for _, ground in some], twins]
-            drawn = [view.on(ground_colours(side, strength, random)) for side in sides]
-            pixels.append(torch.stack(drawn, dim=1).flatten(0, 1))
-            swapped.append(view.empty_cells(cells).repeat_interleave(2, dim=0))
-        empty = torch.cat(swapped)
-        # Where next to nothing is empty, nothing could say the background.
-        mixed = empty.flatten(1).sum(1) >= LEAST_EMPTY
-        mixed &= (torch.rand(count, generator=random) < recipe.swapped_share).repeat_interleave(2)
-        return PictureBatch(torch.cat(pixels), empty & mixed[:, None, None])
-
-    return batches
 
 
 def train_transformer(

@@ -37,7 +37,7 @@ def train(
 
     settings = TokenizerTraining(
         total_steps=steps,
-        optimizer=OptimizerSettings(learning_rate, warm_up, schedule.value),
+        optimizer=OptimizerSettings(learning_rate, warm_up, schedule.value, muon=init is None),
         seed=seed,
         unquantised_steps=0 if init else min(400, steps // 4),
         bf16=bf16,

@@ -8,7 +8,8 @@ import torch
 
 from model.config import BOS_ID, EOS_ID, PAD_ID, ModelConfig
 from training.augment import STRONG
-from training.emoji_codes import EmojiCodes, ground_codes
+from training.emoji_batches import EmojiBatches
+from training.emoji_codes import EmojiCodes
 from training.emoji_names import ALIASES, BACKGROUNDS, Emoji, is_held_out, object_emoji, phrase
 from training.emoji_pictures import DEFAULT_FONT, EmojiSet, FontMissing, load_emoji_set
 from training.emoji_rows import EmojiMixture, EmojiRows
@@ -79,13 +80,6 @@ def test_no_row_shows_a_pair_that_is_held_out() -> None:
     assert all(EOS_ID in row or PAD_ID not in row for row in named.right.tolist())
 
 
-def test_a_background_has_in_each_cell_the_code_that_is_seen_there_most_often() -> None:
-    codes = torch.tensor([[7, 5, 9], [7, 6, 9], [8, 6, 9]])
-    empty = torch.tensor([[True, True, False], [True, True, False], [False, True, False]])
-    # The last cell is never empty and gets what is seen most often anywhere; equal counts: the lowest.
-    assert ground_codes(codes, empty).tolist() == [7, 6, 6]
-
-
 def test_composed_codes_are_the_emoji_where_it_is_and_the_background_elsewhere() -> None:
     codes = EmojiCodes(
         white=torch.tensor([[1, 2], [3, 4]]),
@@ -93,6 +87,29 @@ def test_composed_codes_are_the_emoji_where_it_is_and_the_background_elsewhere()
         grounds=torch.tensor([[10, 11], [20, 21]]),
     )
     assert codes.composed([(0, 1), (1, 0)]).tolist() == [[1, 21], [10, 4]]
+
+
+def test_batches_compose_an_emoji_on_white_with_the_bare_ground_and_never_show_what_is_held_out() -> None:
+    emoji = _small_set(40)
+    sprites = emoji.sprites.clone()
+    sprites[:, :, 2:6, 2:6] = 255  # a white square in the middle of each
+    emoji = EmojiSet(emoji.emoji, sprites)
+    batches = EmojiBatches(emoji, side=8, cells=4, moved=2, hardly_moved=1, composed=3, seed=0)
+    allowed = [ground.colour for ground in BACKGROUNDS]
+    for step in range(5):
+        batch = batches(step, "train")
+        again = batches(step, "train")
+        assert torch.equal(batch.pixels, again.pixels)
+        assert batch.drawn is not None
+        assert batch.sources is not None
+        assert len(batch.pixels) == 2 + 1 + 3 + len(BACKGROUNDS)
+        taken, drawn = batch.arranged(
+            batch.pixels[:, :, ::2, ::2]
+        )  # a pixel of each cell stands for its code
+        assert torch.equal(taken[3:], drawn[3:, :, ::2, ::2])
+        corners = (drawn[3:, :, 0, 0] * 255).round().int().tolist()
+        assert all(tuple(corner) in allowed for corner in corners)
+        assert torch.equal(taken[:3], batch.pixels[:3, :, ::2, ::2])
 
 
 def test_a_missing_font_is_named_with_its_package(tmp_path: Path) -> None:

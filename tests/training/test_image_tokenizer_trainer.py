@@ -1,26 +1,30 @@
 """The image tokenizer learns, stops and goes on, and its codebook becomes a projection."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 from torch.nn import functional
 
 from model.config import VqganConfig
 from model.image_tokenizer import ImageTokenizer
+from model.images import pixels_to_bytes, to_square_pixels
 from tests.training.conftest import COLOURS, SHAPES, SIDE, draw
 from training.codebook import MovingCodebook
-from training.drawing_trainer import DrawingTrainer, DrawingTraining
 from training.image_tokenizer_trainer import (
     ImageTokenizerTrainer,
     PictureBatch,
     TokenizerTraining,
+    as_coded,
     has_nearest_projection,
     write_codebook,
 )
 from training.loop import LoopSettings, run_loop
-from training.optimizer import OptimizerSettings
+from training.optimizer import Optimizer, OptimizerSettings
+from training.starts import fresh_image_tokenizer
 from training.state import epoch_batch
 
 CONFIG = VqganConfig(
@@ -37,19 +41,17 @@ CONFIG = VqganConfig(
 
 
 def _pictures() -> Tensor:
-    from model.images import to_square_pixels
-
     return torch.stack([to_square_pixels(draw(s, c), SIDE) for c in COLOURS.values() for s in SHAPES])
 
 
-def _trainer(total_steps: int, unquantised_steps: int) -> ImageTokenizerTrainer:
+def _trainer(total_steps: int, unquantised_steps: int, *, muon: bool = False) -> ImageTokenizerTrainer:
     torch.manual_seed(0)
     pictures = _pictures()
 
     def batches(step: int, stream: str) -> PictureBatch:
         return PictureBatch(pictures[epoch_batch(0, step, 8, len(pictures), stream)])
 
-    optimizer = OptimizerSettings(learning_rate=3e-3, warm_up_steps=5)
+    optimizer = OptimizerSettings(learning_rate=3e-3, warm_up_steps=5, muon=muon)
     settings = TokenizerTraining(total_steps, optimizer, unquantised_steps=unquantised_steps, bf16=False)
     return ImageTokenizerTrainer(ImageTokenizer(CONFIG), batches, settings)
 
@@ -68,12 +70,14 @@ def test_pictures_come_back_better_and_better_and_the_codes_are_those_of_the_ser
     assert float(-10 * error.log10()) > decibels[0] + 4
 
 
-@pytest.mark.parametrize("stop_at", [3, 8])
-def test_a_stopped_run_ends_with_the_weights_of_an_uninterrupted_one(stop_at: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stop_at", "muon"), [(3, False), (8, False), (8, True)])
+def test_a_stopped_run_ends_with_the_weights_of_an_uninterrupted_one(
+    stop_at: int, muon: bool, tmp_path: Path
+) -> None:
     def run(folder: str, stops: list[int | None]) -> ImageTokenizer:
-        trainer = _trainer(12, 5)
+        trainer = _trainer(12, 5, muon=muon)
         for stop in stops:
-            trainer = _trainer(12, 5)
+            trainer = _trainer(12, 5, muon=muon)
             loop = LoopSettings(total_steps=12, stop_after_steps=stop)
             run_loop(trainer, tmp_path / folder, loop, {}, lambda _: None)
         return trainer.finish()
@@ -83,50 +87,72 @@ def test_a_stopped_run_ends_with_the_weights_of_an_uninterrupted_one(stop_at: in
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
 
 
-def test_swapped_cells_are_drawn_from_the_twin_and_towards_the_twin() -> None:
-    pixels = torch.rand(4, 3, 2, 2)
-    vectors = torch.arange(4.0)[:, None, None, None].expand(4, 1, 2, 2)
-    swapped = torch.zeros(4, 2, 2, dtype=torch.bool)
-    swapped[:2, 0] = True
-    mixed, target = PictureBatch(pixels, swapped).swap(vectors)
-    assert mixed[:, 0].tolist() == [[[1, 1], [0, 0]], [[0, 0], [1, 1]], [[2, 2]] * 2, [[3, 3]] * 2]
-    assert torch.equal(target, pixels[[1, 0, 2, 3]])
+def test_muon_moves_filters_as_it_moves_matrices() -> None:
+    filters = nn.Parameter(torch.randn(6, 4, 3, 3))
+    matrix = nn.Parameter(filters.detach().flatten(1).clone())
+    before = filters.detach().clone()
+    settings = OptimizerSettings(learning_rate=0.1, warm_up_steps=1, muon=True)
+    for parameter in (filters, matrix):
+        optimizer = Optimizer([parameter], settings, 10, matrices=[parameter])
+        for step in range(3):
+            parameter.grad = torch.linspace(-1, 2, 216).cos().mul(step + 1).view(parameter.shape)
+            optimizer.step(step)
+    assert torch.equal(filters.flatten(1), matrix)
+    assert float((filters - before).detach().abs().mean()) > 0.01
 
 
-def test_twins_teach_codes_that_can_be_composed_of_a_thing_and_a_background() -> None:
-    assert _composed_decibels(swap=True) > _composed_decibels(swap=False) + 1
+def test_a_cell_takes_the_code_of_the_picture_that_is_named_for_it() -> None:
+    vectors = torch.arange(3.0)[:, None, None, None] + torch.tensor([[0.0, 0.1], [0.2, 0.3]])
+    drawn = torch.rand(2, 3, 2, 2)
+    sources = torch.tensor([[[2, 0], [1, 1]], [[0, 0], [0, 2]]])
+    arranged, target = PictureBatch(torch.rand(3, 3, 2, 2), drawn, sources).arranged(vectors)
+    assert (
+        arranged[:, 0].tolist() == torch.tensor([[[2.0, 0.1], [1.2, 1.3]], [[0.0, 0.1], [0.2, 2.3]]]).tolist()
+    )
+    assert torch.equal(target, drawn)
+    alone = PictureBatch(drawn)
+    assert alone.arranged(vectors) == (vectors, drawn)
 
 
-def _composed_decibels(*, swap: bool) -> float:
+def test_codes_can_be_composed_of_a_thing_and_a_background_where_that_was_trained() -> None:
+    assert _composed_decibels(compose=True) > _composed_decibels(compose=False) + 1
+
+
+def _composed_decibels(*, compose: bool) -> float:
     """How well codes of a thing on grey, with those of a pink ground around it, draw the thing on pink."""
-    torch.manual_seed(0)
     grey = _pictures()
     empty = (grey - grey[:1, :, :1, :1]).abs().amax(1) < 0.02
-    pink = torch.where(empty[:, None], torch.tensor([1.0, 0.4, 0.7])[:, None, None], grey)
-    twins = torch.stack([grey, pink], dim=1).flatten(0, 1)
+    colour = torch.tensor([1.0, 0.4, 0.7])[:, None, None]
+    pink = torch.where(empty[:, None], colour, grey)
     cells = functional.avg_pool2d(empty[:, None].float(), SIDE // 4)[:, 0] == 1
-    batch = PictureBatch(twins, cells.repeat_interleave(2, dim=0) if swap else None)
+    shown = torch.cat([grey, pink, colour.expand(1, 3, SIDE, SIDE)])
+    own = torch.arange(len(shown) - 1)[:, None, None].expand(-1, 4, 4)
+    sources = own.clone()
+    if compose:
+        sources[len(grey) :] = torch.where(cells, len(shown) - 1, own[: len(grey)])
+    batch = PictureBatch(shown, shown[:-1], sources)
     optimizer = OptimizerSettings(learning_rate=3e-3, warm_up_steps=5)
     settings = TokenizerTraining(80, optimizer, unquantised_steps=20, bf16=False)
-    trainer = ImageTokenizerTrainer(ImageTokenizer(CONFIG), lambda _step, _stream: batch, settings)
+    trainer = ImageTokenizerTrainer(fresh_image_tokenizer(CONFIG, 0), lambda _step, _stream: batch, settings)
     for step in range(80):
         trainer.train_step(step)
     tokenizer = trainer.finish()
-    composed = torch.where(cells.flatten(1), tokenizer.encode(pink), tokenizer.encode(grey))
-    return float(-10 * (tokenizer.decode(composed) - pink).square().mean().log10())
+    codes = torch.where(cells.flatten(1), tokenizer.encode(shown[-1:]), tokenizer.encode(grey))
+    return float(-10 * (tokenizer.decode(codes) - pink).square().mean().log10())
 
 
-def test_the_decoder_alone_learns_to_draw_other_pictures_from_the_same_codes() -> None:
-    tokenizer = _trainer(10, 5).finish()
-    pictures, codes = _pictures(), torch.arange(8)[:, None].expand(8, 16)
-    before = {name: tensor.clone() for name, tensor in tokenizer.state_dict().items()}
-    settings = DrawingTraining(40, OptimizerSettings(learning_rate=3e-3, warm_up_steps=5), bf16=False)
-    trainer = DrawingTrainer(tokenizer, lambda _step, _stream: (codes, pictures), settings)
-    decibels = [trainer.train_step(step)["db"] for step in range(40)]
-    assert decibels[-1] > decibels[0] + 1
-    moved = {name for name, tensor in tokenizer.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert moved
-    assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
+@pytest.mark.parametrize("dwt", [False, True])
+def test_a_wavelet_decoder_draws_twice_what_the_encoder_reads(dwt: bool) -> None:
+    config = replace(CONFIG, dwt=dwt, channel_multipliers=(1, 1, 2) if dwt else (1, 1, 1, 2))
+    pixels = _pictures()
+    coded = as_coded(pixels, config)
+    tokenizer = fresh_image_tokenizer(config, 0)
+    assert tokenizer.decode(tokenizer.encode(coded)).shape == pixels.shape
+    served = [
+        to_square_pixels(Image.fromarray(pixels_to_bytes(picture[None])[0].numpy()), coded.shape[-1])
+        for picture in pixels
+    ]
+    assert float((coded - torch.stack(served)).abs().max()) < 0.01
 
 
 def test_unused_codes_are_put_onto_features() -> None:

@@ -1,0 +1,62 @@
+"""What the demo's image tokenizer learns to draw: moved pictures, and pictures composed of codes.
+
+Knows how batches are made up; how they are learnt is the trainer's.
+"""
+
+import torch
+from torch import Tensor
+
+from training.augment import STRONG, WEAK
+from training.emoji_pictures import EmojiSet, bare_grounds
+from training.image_tokenizer_trainer import PictureBatch
+from training.state import epoch_batch, step_generator
+
+
+class EmojiBatches:
+    """Batches of pictures, a function of (seed, step, stream)."""
+
+    def __init__(
+        self,
+        emoji: EmojiSet,
+        *,
+        side: int,
+        cells: int,
+        moved: int,
+        hardly_moved: int,
+        composed: int,
+        seed: int,
+    ) -> None:
+        """moved, hardly_moved, composed: pictures of each kind in a batch; side in pixels and in cells."""
+        self._emoji, self._side, self._cells, self._seed = emoji, side, cells, seed
+        self._moved, self._hardly, self._composed = moved, hardly_moved, composed
+        self._pairs = emoji.training_pairs()
+        self._grounds = bare_grounds(side)
+
+    def __call__(self, step: int, stream: str) -> PictureBatch:
+        random = step_generator(self._seed, step, stream)
+        total = self._moved + self._hardly + self._composed
+        places = epoch_batch(self._seed, step, total, len(self._pairs), stream)
+        chosen = [self._pairs[place] for place in places]
+        moved, hardly = chosen[: self._moved], chosen[self._moved : total - self._composed]
+        composed = chosen[total - self._composed :]
+        pictures = torch.cat(
+            [
+                self._emoji.draw(moved, self._side, STRONG, random),
+                self._emoji.draw(hardly, self._side, WEAK, random),
+            ]
+        )
+        on_white = self._emoji.draw([(index, 0) for index, _ in composed], self._side)
+        return PictureBatch(
+            pixels=torch.cat([pictures, on_white, self._grounds]),
+            drawn=torch.cat([pictures, self._emoji.draw(composed, self._side)]),
+            sources=torch.cat([self._own(len(pictures)), self._composition(composed, len(pictures))]),
+        )
+
+    def _own(self, count: int) -> Tensor:
+        return torch.arange(count)[:, None, None].expand(-1, self._cells, self._cells)
+
+    def _composition(self, composed: list[tuple[int, int]], start: int) -> Tensor:
+        """Empty cells from the bare ground, the others from the emoji on white, which stands at `start`."""
+        empty = self._emoji.view([index for index, _ in composed], self._side).empty_cells(self._cells)
+        grounds = torch.tensor([ground for _, ground in composed]) + start + len(composed)
+        return torch.where(empty, grounds[:, None, None], start + self._own(len(composed)))

@@ -31,9 +31,9 @@ class EmojiMixture:
     """Rows from text to image, of composed codes."""
     moved_rows: int = 3
     """Rows from text to image, of moved pictures: a caption is judged by how likely they are."""
-    named_rows: int = 13
+    named_rows: int = 18
     """Rows from image to text, of moved pictures."""
-    named_composed_rows: int = 2
+    named_composed_rows: int = 3
     """Rows from image to text, of composed codes: a drawn picture is judged by how likely its text is."""
     unprompted_rows: int = 1
     text_rows: int = 1

@@ -83,7 +83,7 @@ class Recipe:
     """Pictures in it that are drawn from composed codes."""
     transformer: TransformerTraining = field(
         default_factory=lambda: TransformerTraining(
-            total_steps=1400,
+            total_steps=1700,
             optimizer=OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=60, muon=True),
         )
     )

@@ -147,11 +147,11 @@ async def _followed(
         async for event in ear.events(submitted.id):
             if isinstance(event.body, PartialImage | PartialText):
                 yield event.body
-        outcome = await client.outcome(submitted.id)
+        status, outcome = await client.report(submitted.id)
         if isinstance(outcome, JobFailure):
             yield sse("error", from_failure(outcome).body())
         elif outcome is not None:
-            yield await client.status(submitted.id), outcome
+            yield status, outcome
         else:
             yield sse("error", internal_error().body())
     except ApiError as error:

@@ -27,7 +27,7 @@ from app.services import Services, principal_of, services_of
 from app.sse import EventStream, job_events, sse
 from app.tasks import TaskRoute, check_task
 from app.translate import rows_of
-from app.waiting import wait_for_outcome
+from app.waiting import wait_for_report
 from jobs.codec import request_digest
 from jobs.errors import QueueError
 from jobs.job import Job
@@ -174,7 +174,7 @@ async def accepted(services: Services, submitted: Submitted) -> Response:
 async def finish(request: Request, submitted: Submitted) -> tuple[JobStatus, Result]:
     """Wait for the job while the client does. Raises ApiError for a job that has no result."""
     services = services_of(request)
-    outcome = await wait_for_outcome(
+    status, outcome = await wait_for_report(
         services.client,
         services.waiters,
         request,
@@ -185,7 +185,7 @@ async def finish(request: Request, submitted: Submitted) -> tuple[JobStatus, Res
     )
     if isinstance(outcome, JobFailure):
         raise from_failure(outcome)
-    return await services.client.status(submitted.id), outcome
+    return status, outcome
 
 
 def stream(

@@ -84,12 +84,12 @@ async def job_events(
 
 
 async def last_event(client: JobClient, job_id: str, event_id: str | None) -> ServerSentEvent:
-    outcome = await client.outcome(job_id)
+    status, outcome = await client.report(job_id)
     if outcome is None:
         raise internal_error()
     if isinstance(outcome, JobFailure):
         return sse("error", from_failure(outcome).body(), event_id)
-    return sse("completed", task_reply(await client.status(job_id), outcome), event_id)
+    return sse("completed", task_reply(status, outcome), event_id)
 
 
 def sse(name: str | None, data: Any, event_id: str | None = None) -> ServerSentEvent:

@@ -15,6 +15,7 @@ from app.errors import ClientGone, deadline_passed
 from jobs.client import JobClient
 from jobs.errors import QueueError
 from jobs.results import Outcome
+from jobs.status import JobStatus
 
 SETTLE_S = 3.0
 
@@ -74,7 +75,7 @@ class Waiters:
             await client.cancel(job_id)
 
 
-async def wait_for_outcome(
+async def wait_for_report(
     client: JobClient,
     waiters: Waiters,
     request: Request,
@@ -83,10 +84,10 @@ async def wait_for_outcome(
     owns: bool,
     grace_s: float,
     deadline_s: float,
-) -> Outcome:
-    """The job's outcome. Raises ApiError 504 past the deadline and ClientGone when nobody listens."""
+) -> tuple[JobStatus, Outcome]:
+    """How the job ended, with its outcome. Raises ApiError 504 past the deadline; ClientGone."""
     async with waiters.joined(client, job_id, owns=owns, grace_s=grace_s):
-        waiting = asyncio.ensure_future(client.wait(job_id, deadline_s))
+        waiting = asyncio.ensure_future(client.final_report(job_id, deadline_s))
         gone = asyncio.ensure_future(disconnected(request))
         try:
             await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)

@@ -14,12 +14,7 @@ from typing import Any, Self
 from jobs import codec, connection, keys
 from jobs.announcements import ModelInfo, WorkerInfo
 from jobs.capacity import Capacity, raise_refusal
-from jobs.errors import (
-    DataLost,
-    JobNotFound,
-    QueueError,
-    QueueUnavailable,
-)
+from jobs.errors import DataLost, JobNotFound, QueueError, QueueUnavailable
 from jobs.events import Event
 from jobs.job import Job, JobState
 from jobs.link import Argument, AsyncLink
@@ -141,38 +136,48 @@ class JobClient(Operators):
 
     async def status(self, job_id: str) -> JobStatus:
         """Raises JobNotFound: never known, or forgotten since its time to live ended."""
-        return status_of(job_id, await self._record(job_id))
+        return status_of(job_id, await self._found("status", job_id))
 
     async def outcome(self, job_id: str) -> Outcome | None:
-        """The job's one outcome; None while it has none yet. Raises JobNotFound.
+        """The job's one outcome; None while it has none yet. Raises JobNotFound."""
+        return (await self.report(job_id))[1]
+
+    async def report(self, job_id: str) -> tuple[JobStatus, Outcome | None]:
+        """The job as it stands, and its one outcome; None while it has none yet. Raises JobNotFound.
 
         With replicas configured a result is shown once they have it, so that no failover can replace it.
         """
-        status = await self.status(job_id)
+        *record, data = await self._found("report", job_id)
+        status = status_of(job_id, record)
         if not status.state.is_terminal:
-            return None
+            return status, None
         if status.state in (JobState.SUCCEEDED, JobState.FAILED):
-            data = await self._link.read_confirmed(
-                "GET",
-                keys.result(self._queue, job_id),
-                replicas=self._limits.wait_replicas,
-                replica_timeout_ms=self._limits.wait_timeout_ms,
-            )
+            if self._limits.wait_replicas:
+                data = await self._link.read_confirmed(
+                    "GET",
+                    keys.result(self._queue, job_id),
+                    replicas=self._limits.wait_replicas,
+                    replica_timeout_ms=self._limits.wait_timeout_ms,
+                )
             if data is not None:
-                return codec.decode_outcome(data)
+                return status, codec.decode_outcome(data)
         if status.state is JobState.SUCCEEDED:
             raise JobNotFound(f"the result of job {job_id} is no longer kept")
-        return failure_of(status)
+        return status, failure_of(status)
 
     async def wait(self, job_id: str, timeout_s: float | None) -> Outcome:
         """The outcome, as soon as there is one. Raises TimeoutError, JobNotFound."""
+        return (await self.final_report(job_id, timeout_s))[1]
+
+    async def final_report(self, job_id: str, timeout_s: float | None) -> tuple[JobStatus, Outcome]:
+        """How the job ended and its outcome, as soon as there is one. Raises TimeoutError, JobNotFound."""
         before = connection.cancellations()
         async with asyncio.timeout(timeout_s):
             with self._watcher.watch(job_id) as inbox:
-                while (outcome := await self._outcome_if_reachable(job_id)) is None:
+                while (report := await self._report_if_ended(job_id)) is None:
                     connection.honour_cancellation(before)
                     await inbox.wait_for_end()
-        return outcome
+        return report
 
     async def events(self, job_id: str, after: str | None = None) -> AsyncGenerator[Event, None]:
         """What happens to the job, from its present state on, or from behind the event `after`.
@@ -195,10 +200,7 @@ class JobClient(Operators):
 
     async def cancel(self, job_id: str) -> JobState:
         """Queued: terminal at once. Running: asked to stop. The state afterwards. Raises JobNotFound."""
-        state = await self._run("cancel", job_id)
-        if state is None:
-            raise JobNotFound(f"no job {job_id}")
-        return JobState(state.decode())
+        return JobState((await self._found("cancel", job_id)).decode())
 
     async def workers(self) -> list[WorkerInfo]:
         """What each live worker last said of itself."""
@@ -259,20 +261,21 @@ class JobClient(Operators):
         except QueueError:
             return
 
-    async def _outcome_if_reachable(self, job_id: str) -> Outcome | None:
+    async def _report_if_ended(self, job_id: str) -> tuple[JobStatus, Outcome] | None:
         """While Redis is away a waiting client keeps waiting: its job is safe and will be done."""
         try:
-            return await self.outcome(job_id)
+            status, outcome = await self.report(job_id)
         except DataLost:
             raise
         except QueueUnavailable:
             return None
+        return None if outcome is None else (status, outcome)
 
-    async def _record(self, job_id: str) -> list[Any]:
-        record = await self._run("status", job_id)
-        if record is None:
+    async def _found(self, script: str, job_id: str) -> Any:
+        reply = await self._run(script, job_id)
+        if reply is None:
             raise JobNotFound(f"no job {job_id}")
-        return record
+        return reply
 
     async def _ask_for_room(
         self, tenant: str, num_bytes: int, tenant_max_jobs: int | None, key: str

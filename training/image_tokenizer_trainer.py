@@ -63,6 +63,8 @@ class TokenizerTraining:
     reseed_every_steps: int = 25
     reseed_until: float = 0.8
     """Fraction of the steps after which unused codes are left alone."""
+    fixed_codes: bool = False
+    """Only the decoder learns, and every code keeps its meaning."""
     bf16: bool = True
 
 
@@ -79,8 +81,12 @@ class ImageTokenizerTrainer:
         *,
         resume_codebook: bool = False,
     ) -> None:
-        """With `resume_codebook` the tokenizer's own codebook is trained on (fine-tuning)."""
+        """With `resume_codebook` the tokenizer's own codebook is trained on (fine-tuning, fixed codes)."""
         self.tokenizer, self._batches, self._settings = tokenizer, batches, settings
+        if settings.fixed_codes:
+            tokenizer.requires_grad_(False)
+            tokenizer.decoder.requires_grad_(True)
+            tokenizer.post_quant_conv.requires_grad_(True)
         tokenizer.quantize.requires_grad_(False)
         tokenizer.train()
         blocks = (".down.", ".mid.", ".up.")
@@ -122,6 +128,8 @@ class ImageTokenizerTrainer:
         settings = self._settings
         codes = self._codebook.nearest(features)
         chosen = self._codebook.vectors(codes)
+        if settings.fixed_codes:
+            return chosen, {}
         losses = {"commit": functional.mse_loss(features, chosen) * settings.commitment}
         self._codebook.update(features.detach(), codes)
         reseed = step % settings.reseed_every_steps == 0
@@ -142,7 +150,8 @@ class ImageTokenizerTrainer:
 
     def finish(self) -> ImageTokenizer:
         """Write the codebook into the tokenizer, in the form that picks the nearest vector by an argmax."""
-        write_codebook(self.tokenizer, self._codebook.embedding)
+        if not self._settings.fixed_codes:
+            write_codebook(self.tokenizer, self._codebook.embedding)
         return self.tokenizer.eval()
 
     def state(self) -> dict[str, Any]:

@@ -76,6 +76,13 @@ class Recipe:
             unquantised_steps=200,
         )
     )
+    decoder: TokenizerTraining = field(
+        default_factory=lambda: TokenizerTraining(
+            total_steps=1500,
+            optimizer=OptimizerSettings(learning_rate=7e-4, warm_up_steps=20, muon=True),
+            fixed_codes=True,
+        )
+    )
     moved: int = 8
     """Moved pictures in a batch of the image tokenizer."""
     hardly_moved: int = 4
@@ -107,6 +114,7 @@ def make_demo(
     vocabulary = make_vocabulary(emoji, work / "bpe.model")
     image_tokenizer = train_image_tokenizer(emoji, work, recipe, report)
     codes = emoji_codes(emoji, image_tokenizer, SIDE, work / "codes.pt")
+    image_tokenizer = train_decoder(emoji, work, recipe, image_tokenizer, report)
     transformer = train_transformer(
         emoji, codes, work, recipe, image_tokenizer=image_tokenizer, vocabulary=vocabulary, report=report
     )
@@ -155,7 +163,26 @@ def train_image_tokenizer(
     if finished is not None:
         tokenizer.load_state_dict(finished)
         return tokenizer.eval()
-    batches = EmojiBatches(
+    trainer = ImageTokenizerTrainer(tokenizer, _batches(emoji, recipe), recipe.tokenizer)
+    _run(trainer, work / "image-tokenizer", recipe.tokenizer.total_steps, asdict(recipe.tokenizer), report)
+    # Rounded now, so that the transformer learns the codes that the stored tokenizer gives.
+    tokenizer = trainer.finish().half().float()
+    save_state(work / "image_tokenizer.pt", tokenizer.state_dict())
+    return tokenizer
+
+
+def train_decoder(
+    emoji: EmojiSet, work: Path, recipe: Recipe, tokenizer: ImageTokenizer, report: Callable[[str], None]
+) -> ImageTokenizer:
+    """Teach the decoder alone, whose codes no longer move."""
+    batches = _batches(emoji, recipe)
+    trainer = ImageTokenizerTrainer(tokenizer, batches, recipe.decoder, resume_codebook=True)
+    _run(trainer, work / "decoder", recipe.decoder.total_steps, asdict(recipe.decoder), report)
+    return trainer.finish()
+
+
+def _batches(emoji: EmojiSet, recipe: Recipe) -> EmojiBatches:
+    return EmojiBatches(
         emoji,
         side=SIDE,
         cells=MODEL.image_width,
@@ -164,12 +191,6 @@ def train_image_tokenizer(
         composed=recipe.composed,
         seed=recipe.seed,
     )
-    trainer = ImageTokenizerTrainer(tokenizer, batches, recipe.tokenizer)
-    _run(trainer, work / "image-tokenizer", recipe.tokenizer.total_steps, asdict(recipe.tokenizer), report)
-    # Rounded now, so that the transformer learns the codes that the stored tokenizer gives.
-    tokenizer = trainer.finish().half().float()
-    save_state(work / "image_tokenizer.pt", tokenizer.state_dict())
-    return tokenizer
 
 
 def train_transformer(

@@ -141,6 +141,25 @@ def _composed_decibels(*, compose: bool) -> float:
     return float(-10 * (tokenizer.decode(codes) - pink).square().mean().log10())
 
 
+def test_with_fixed_codes_the_decoder_alone_learns() -> None:
+    tokenizer = _trainer(10, 5).finish()
+    pictures = _pictures()
+    before = {name: tensor.clone() for name, tensor in tokenizer.state_dict().items()}
+    codes = tokenizer.encode(pictures)
+    settings = TokenizerTraining(
+        40, OptimizerSettings(learning_rate=3e-3, warm_up_steps=5), bf16=False, fixed_codes=True
+    )
+    batches = PictureBatch(pictures)
+    trainer = ImageTokenizerTrainer(tokenizer, lambda _step, _stream: batches, settings, resume_codebook=True)
+    decibels = [trainer.train_step(step)["db"] for step in range(40)]
+    assert decibels[-1] > decibels[0] + 1
+    after = trainer.finish()
+    moved = {name for name, tensor in after.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved
+    assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
+    assert torch.equal(after.encode(pictures), codes)
+
+
 @pytest.mark.parametrize("dwt", [False, True])
 def test_a_wavelet_decoder_draws_twice_what_the_encoder_reads(dwt: bool) -> None:
     config = replace(CONFIG, dwt=dwt, channel_multipliers=(1, 1, 2) if dwt else (1, 1, 1, 2))

@@ -44,6 +44,7 @@ PLAIN_IGNORED_PREFIX = "loss."
 DWT_PREFIX = "model."
 DECODER_PREFIXES = ("decoder.", "post_quant_conv.", "quantize.embed.")
 CELL_PIXELS = 8
+READABLE = 0o644
 
 
 def load_rudolph(
@@ -135,6 +136,7 @@ def _write_tensors(path: Path, module: nn.Module, prefix: str, dtype: torch.dtyp
     }
     partial = path.with_name(f".{path.name}.partial")
     safetensors.torch.save_file(tensors, partial)
+    partial.chmod(READABLE)  # the library writes for its owner alone, and a container serves as another user
     os.replace(partial, path)
 
 

@@ -122,7 +122,9 @@ def test_saved_folder_loads_equal(tiny_v2, tmp_path, dwt, dtype):
     ]
     for saved, loaded in pairs:
         assert torch.equal(loaded, saved if dtype is None else saved.to(dtype).float())
-    names = sorted(path.name for path in (tmp_path / "saved").iterdir())
+    files = list((tmp_path / "saved").iterdir())
+    assert all(file.stat().st_mode & 0o044 == 0o044 for file in files), "a container serves as another user"
+    names = sorted(path.name for path in files)
     assert names == ["bpe.model", "config.json", "model.safetensors", "vqgan.safetensors"]
 
 

@@ -94,6 +94,14 @@ class Recipe:
             optimizer=OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=60, muon=True),
         )
     )
+    evening: TransformerTraining = field(
+        default_factory=lambda: TransformerTraining(
+            total_steps=250,
+            optimizer=OptimizerSettings(learning_rate=4e-4, warm_up_steps=10, muon=True),
+            text_smoothing=0.05,
+        )
+    )
+    """The transformer's last steps, which even out how unlikely wrong texts are."""
     mixture: EmojiMixture = field(default_factory=EmojiMixture)
     seed: int = 0
 
@@ -207,7 +215,6 @@ def train_transformer(
     text_tokenizer = TextTokenizer(vocabulary)
     transformer = Transformer(MODEL)
     initialise(transformer, recipe.seed)
-    settings = recipe.transformer
     builder = RowBuilder(MODEL, text_tokenizer)
 
     def encode(pairs: Sequence[tuple[int, int]], random: Generator) -> Tensor:
@@ -218,9 +225,10 @@ def train_transformer(
     def draw(path: Path) -> None:
         draw_prompts(path, transformer, image_tokenizer, builder, SHEET_PROMPTS)
 
-    trainer = TransformerTrainer(transformer, rows, settings, draw=draw)
-    fingerprint = {"training": asdict(settings), "mixture": asdict(recipe.mixture)}
-    _run(trainer, work / "transformer", settings.total_steps, fingerprint, report)
+    for name, settings in (("transformer", recipe.transformer), ("evening", recipe.evening)):
+        trainer = TransformerTrainer(transformer, rows, settings, draw=draw)
+        fingerprint = {"training": asdict(settings), "mixture": asdict(recipe.mixture)}
+        _run(trainer, work / name, settings.total_steps, fingerprint, report)
     return transformer
 
 

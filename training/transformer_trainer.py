@@ -36,6 +36,9 @@ class TransformerTraining:
     checkpoint_activations: bool = False
     """Compute activations anew on the way back: slower, and a large preset fits."""
     frozen: frozenset[Part] = frozenset()
+    text_smoothing: float = 0.0
+    """Label smoothing of right texts (Szegedy et al., arXiv 1512.00567). Without it a small network is so
+    sure that the perplexities of wrong texts span many powers of ten, and pictures are ranked by them."""
 
 
 class TransformerTrainer:
@@ -67,7 +70,13 @@ class TransformerTrainer:
         total = sum(len(part.left) for part in parts)
         values: dict[str, list[float]] = {}
         for part in parts:
-            losses = row_losses(self.transformer, part, self._device, bf16=self._settings.bf16)
+            losses = row_losses(
+                self.transformer,
+                part,
+                self._device,
+                bf16=self._settings.bf16,
+                text_smoothing=self._settings.text_smoothing,
+            )
             weights = part.weights
             weighed = [getattr(weights, name) * loss for name, loss in losses.items()]
             loss = torch.stack(weighed).sum() / (weights.left + weights.image + weights.right)
@@ -90,7 +99,7 @@ class TransformerTrainer:
 
 
 def row_losses(
-    transformer: Transformer, rows: Rows, device: torch.device, *, bf16: bool
+    transformer: Transformer, rows: Rows, device: torch.device, *, bf16: bool, text_smoothing: float = 0.0
 ) -> dict[str, Tensor]:
     """Mean cross-entropy of each segment that the rows have, by its name in `LossWeights`.
 
@@ -111,12 +120,15 @@ def row_losses(
             losses["image"] = _cross_entropy(logits, ids[:, left_end:image_end], ignore=-1)
         if rows.right is not None and rows.weights.right:
             logits = network.text_logits(transformer, hidden[:, image_end:-1])
-            losses["right"] = _cross_entropy(logits, ids[:, image_end + 1 :])
+            losses["right"] = _cross_entropy(logits, ids[:, image_end + 1 :], smoothing=text_smoothing)
     return losses
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor, *, ignore: int = PAD_ID) -> Tensor:
-    return functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=ignore)
+def _cross_entropy(
+    logits: Tensor, targets: Tensor, *, ignore: int = PAD_ID, smoothing: float = 0.0
+) -> Tensor:
+    scores = logits.float().flatten(0, 1)
+    return functional.cross_entropy(scores, targets.flatten(), ignore_index=ignore, label_smoothing=smoothing)
 
 
 @torch.no_grad()

@@ -140,6 +140,11 @@ def test_losses_are_those_of_the_full_forward_with_padding_left_out(tiny_v2: Pat
     of_image = functional.cross_entropy(image[:, cells].flatten(0, 1), ids[:, 1:][:, cells].flatten())
     assert float(losses["right"]) == pytest.approx(float(of_right), rel=1e-5)
     assert float(losses["image"]) == pytest.approx(float(of_image), rel=1e-5)
+    smoothed = row_losses(rudolph.transformer, rows, CPU, bf16=False, text_smoothing=0.1)
+    is_text = ids[:, 1:][:, right] != PAD_ID
+    of_any_token = -text[:, right].log_softmax(-1).mean(-1)[is_text].mean()
+    assert float(smoothed["right"]) == pytest.approx(float(0.9 * of_right + 0.1 * of_any_token), rel=1e-5)
+    assert float(smoothed["image"]) == float(losses["image"])
 
 
 @pytest.mark.parametrize("generation", ["tiny_v1", "tiny_v2"])

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+import structlog
 import torch
 
 if not torch.cuda.is_available():
@@ -15,6 +16,15 @@ if not torch.cuda.is_available():
 if "OMP_NUM_THREADS" not in os.environ:
     # These networks are small: a second thread speeds up nothing, and on a busy machine both only wait.
     torch.set_num_threads(1)
+
+# By itself structlog writes tracebacks with every local: with pictures among them that stops a server's loop
+# for half a minute.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

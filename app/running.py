@@ -216,11 +216,14 @@ async def _owned_events(
     ):
         while True:
             try:
-                yield await asyncio.wait_for(anext(source), max(ends_at - time.monotonic(), 0))
+                # Not `wait_for`: its task may still run the source when this one is told to close it.
+                async with asyncio.timeout(max(ends_at - time.monotonic(), 0)):
+                    event = await anext(source)
             except StopAsyncIteration:
                 return
             except TimeoutError:
                 break
+            yield event
         if submitted.created:
             with suppress(QueueError):
                 await client.cancel(submitted.id)

@@ -71,7 +71,7 @@ class FreshSizes:
 def small_image_tokenizer(side: int, codes: int) -> VqganConfig:
     """Sizes that learn within minutes on a CPU: a code for each 8 × 8 pixels of pictures of `side` pixels.
 
-    It draws wavelet bands and reads half the side, which costs a fourth of what full size would.
+    It draws wavelet bands and reads half the side: no level has to be computed at full size.
     """
     return VqganConfig(
         codebook_size=codes,

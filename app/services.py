@@ -12,8 +12,9 @@ from app.pictures import PicturePool
 from app.retries import RetryMemory
 from app.settings import Settings
 from app.waiting import Waiters
-from jobs.client import JobClient, QueueLimits
+from jobs.client import JobClient
 from jobs.errors import QueueUnavailable
+from jobs.limits import QueueLimits
 from telemetry.logging import get_logger
 from telemetry.metrics import ApiMetrics
 

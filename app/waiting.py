@@ -87,7 +87,7 @@ async def wait_for_report(
 ) -> tuple[JobStatus, Outcome]:
     """How the job ended, with its outcome. Raises ApiError 504 past the deadline; ClientGone."""
     async with waiters.joined(client, job_id, owns=owns, grace_s=grace_s):
-        waiting = asyncio.ensure_future(client.final_report(job_id, deadline_s))
+        waiting = asyncio.ensure_future(client.final_report(job_id, deadline_s, is_new=owns))
         gone = asyncio.ensure_future(disconnected(request))
         try:
             await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)

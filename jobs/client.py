@@ -8,7 +8,6 @@ import re
 import uuid
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Self
 
 from jobs import codec, connection, keys
@@ -17,6 +16,7 @@ from jobs.capacity import Capacity, raise_refusal
 from jobs.errors import DataLost, JobNotFound, QueueError, QueueUnavailable
 from jobs.events import Event
 from jobs.job import Job, JobState
+from jobs.limits import DEFAULT_LIMITS, QueueLimits
 from jobs.link import Argument, AsyncLink
 from jobs.operators import Operators
 from jobs.quotas import Quotas
@@ -33,28 +33,6 @@ _PING_TIMEOUT_S = 1.5
 _MODEL_CACHE_S = 1.0
 _MAX_PRIORITY = 10
 _JOB_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
-
-
-@dataclass(frozen=True)
-class QueueLimits:
-    """What the server accepts at most, and how long it keeps what is done."""
-
-    max_depth: int = 1000
-    """Jobs waiting. The last tenth is kept for tenants who have less than a tenth waiting."""
-    max_bytes: int = 1 << 30
-    """Input of all queued and running jobs."""
-    tenant_max_jobs: int = 1000
-    """Queued and running jobs of one tenant."""
-    tenant_max_bytes: int = 1 << 30
-    job_ttl_s: int = 3600
-    """How long the record and result of an asynchronous job are kept."""
-    synchronous_ttl_s: int = 300
-    """The same for a job whose client waits on its connection; long enough for its retries."""
-    wait_replicas: int = 0
-    """Replicas that must have a job before it is accepted."""
-    wait_timeout_ms: int = 1000
-    lease_s: float = 15.0
-    """Lease of the workers; the API, too, takes jobs back whose worker is gone."""
 
 
 class JobClient(Operators):
@@ -78,7 +56,7 @@ class JobClient(Operators):
         url: str,
         *,
         queue: str = "rudolph",
-        limits: QueueLimits = QueueLimits(),
+        limits: QueueLimits = DEFAULT_LIMITS,
         initialise: bool = True,
         accept_data_loss: bool = False,
     ) -> Self:
@@ -169,11 +147,18 @@ class JobClient(Operators):
         """The outcome, as soon as there is one. Raises TimeoutError, JobNotFound."""
         return (await self.final_report(job_id, timeout_s))[1]
 
-    async def final_report(self, job_id: str, timeout_s: float | None) -> tuple[JobStatus, Outcome]:
-        """How the job ended and its outcome, as soon as there is one. Raises TimeoutError, JobNotFound."""
+    async def final_report(
+        self, job_id: str, timeout_s: float | None, *, is_new: bool = False
+    ) -> tuple[JobStatus, Outcome]:
+        """How the job ended and its outcome, as soon as there is one. Raises TimeoutError, JobNotFound.
+
+        `is_new`: this client has just submitted it, so its end is heard of, and need not be asked for now.
+        """
         before = connection.cancellations()
         async with asyncio.timeout(timeout_s):
             with self._watcher.watch(job_id) as inbox:
+                if is_new:
+                    await inbox.wait_for_end()
                 while (report := await self._report_if_ended(job_id)) is None:
                     connection.honour_cancellation(before)
                     await inbox.wait_for_end()

@@ -28,6 +28,7 @@ _POLL_S: Final = 1.0
 _POLL_CHUNK: Final = 500
 _MAX_HISTORY: Final = 8192
 _MAX_HISTORY_EVENT_BYTES: Final = 4096
+_MAX_ENDED: Final = 8192
 _INBOX_SIZE: Final = 256
 _INBOX_BYTES: Final = 1 << 20
 _REAP_LIMIT: Final = 100
@@ -63,6 +64,10 @@ class Inbox:
         self._num_bytes -= _weight(event)
         return event
 
+    def look(self) -> None:
+        """The job may have ended already."""
+        self._end.set()
+
     def end(self) -> None:
         """The job is in a terminal state, or gone, whatever the stream said."""
         self.ended = True
@@ -88,6 +93,8 @@ class Watcher:
         self._lease_s = lease_s
         self._inboxes: dict[str, set[Inbox]] = {}
         self._history: deque[Event] = deque(maxlen=_MAX_HISTORY)
+        self._ended: dict[str, None] = {}
+        """Jobs whose end the stream has told, the newest last."""
         self._last_id = "0-0"
         self._ending: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -118,6 +125,8 @@ class Watcher:
             self._reading = True
             self._tasks.append(asyncio.create_task(self._read(), name="queue-events"))
         inbox = Inbox()
+        if job_id in self._ended:
+            inbox.look()
         self._inboxes.setdefault(job_id, set()).add(inbox)
         try:
             yield inbox
@@ -221,6 +230,11 @@ class Watcher:
         event = Event(event_id, job_id, int(fields[b"a"]), body)
         if len(data) <= _MAX_HISTORY_EVENT_BYTES:
             self._history.append(event)
+        self._ended.pop(job_id, None)  # a dead job may live again
+        if _is_end(event):
+            self._ended[job_id] = None
+            if len(self._ended) > _MAX_ENDED:
+                del self._ended[next(iter(self._ended))]
         for inbox in inboxes:
             inbox.put(event)
 

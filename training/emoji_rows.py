@@ -12,11 +12,12 @@ from torch import Generator, Tensor
 from training.emoji_codes import EmojiCodes
 from training.emoji_names import ALIASES, BACKGROUNDS, phrase
 from training.emoji_pictures import EmojiSet
-from training.sequences import LossWeights, RowBuilder, Rows
+from training.sequences import LossWeights, RowBuilder, Rows, Smoothing
 from training.state import step_generator
 
 DRAW_WEIGHTS = LossWeights(left=1.0, image=7.0, right=0.0)
-NAME_WEIGHTS = LossWeights(left=0.0, image=0.5, right=4.0)
+NAME_WEIGHTS = LossWeights(left=0.0, image=1.0, right=4.0)
+NAME_SMOOTHING = Smoothing(image=0.3, right=0.35)
 Pair = tuple[int, int]
 """Places of an emoji and of a background."""
 Encode = Callable[[Sequence[Pair], Generator], Tensor]
@@ -45,6 +46,7 @@ class EmojiMixture:
     and all, is read wrong."""
     draw_weights: LossWeights = DRAW_WEIGHTS
     name_weights: LossWeights = NAME_WEIGHTS
+    name_smoothing: Smoothing = NAME_SMOOTHING
 
 
 class EmojiRows:
@@ -74,15 +76,15 @@ class EmojiRows:
         named = self._choose(mixture.named_rows, mixture.named_white_share, random)
         composed = self._choose(mixture.named_composed_rows, mixture.named_white_share, random)
         views = self._encode([*moved, *named], random)
+        named_rows = build.image_to_text(
+            [self._caption(pair) for pair in [*named, *composed]],
+            torch.cat([views[len(moved) :], self._codes.composed(composed)]),
+            mixture.name_weights,
+        )
+        drawn_codes = torch.cat([self._codes.composed(drawn), views[: len(moved)]])
         rows = [
-            self._drawn(
-                [*drawn, *moved], torch.cat([self._codes.composed(drawn), views[: len(moved)]]), random
-            ),
-            build.image_to_text(
-                [self._caption(pair) for pair in [*named, *composed]],
-                torch.cat([views[len(moved) :], self._codes.composed(composed)]),
-                mixture.name_weights,
-            ),
+            self._drawn([*drawn, *moved], drawn_codes, random),
+            replace(named_rows, smoothing=mixture.name_smoothing),
         ]
         if mixture.unprompted_rows:
             picks = self._choose(mixture.unprompted_rows, mixture.drawn_white_share, random)

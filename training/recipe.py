@@ -46,7 +46,7 @@ MODEL = ModelConfig(
     kernel_size=7,
     last_kernel_size=9,
     bpe_vocab_size=BPE_SIZE,
-    image_codebook_size=1024,
+    image_codebook_size=2048,
     text_special_tokens=8,
     image_special_tokens=8,
 )
@@ -78,7 +78,7 @@ class Recipe:
     )
     decoder: TokenizerTraining = field(
         default_factory=lambda: TokenizerTraining(
-            total_steps=1500,
+            total_steps=1900,
             optimizer=OptimizerSettings(learning_rate=7e-4, warm_up_steps=20, muon=True),
             fixed_codes=True,
         )
@@ -90,18 +90,10 @@ class Recipe:
     """Pictures in it that are drawn from composed codes."""
     transformer: TransformerTraining = field(
         default_factory=lambda: TransformerTraining(
-            total_steps=1700,
+            total_steps=1800,
             optimizer=OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=60, muon=True),
         )
     )
-    evening: TransformerTraining = field(
-        default_factory=lambda: TransformerTraining(
-            total_steps=250,
-            optimizer=OptimizerSettings(learning_rate=4e-4, warm_up_steps=10, muon=True),
-            text_smoothing=0.05,
-        )
-    )
-    """The transformer's last steps, which even out how unlikely wrong texts are."""
     mixture: EmojiMixture = field(default_factory=EmojiMixture)
     seed: int = 0
 
@@ -225,10 +217,9 @@ def train_transformer(
     def draw(path: Path) -> None:
         draw_prompts(path, transformer, image_tokenizer, builder, SHEET_PROMPTS)
 
-    for name, settings in (("transformer", recipe.transformer), ("evening", recipe.evening)):
-        trainer = TransformerTrainer(transformer, rows, settings, draw=draw)
-        fingerprint = {"training": asdict(settings), "mixture": asdict(recipe.mixture)}
-        _run(trainer, work / name, settings.total_steps, fingerprint, report)
+    trainer = TransformerTrainer(transformer, rows, recipe.transformer, draw=draw)
+    fingerprint = {"training": asdict(recipe.transformer), "mixture": asdict(recipe.mixture)}
+    _run(trainer, work / "transformer", recipe.transformer.total_steps, fingerprint, report)
     return transformer
 
 

@@ -23,6 +23,18 @@ class LossWeights:
 
 
 @dataclass(frozen=True)
+class Smoothing:
+    """Label smoothing (Szegedy et al., arXiv 1512.00567).
+
+    Without it a small network is so sure that the perplexities of wrong texts span many powers of ten, and
+    those of pictures hang on their one strangest cell; rankings add the two up by their spreads.
+    """
+
+    image: float = 0.0
+    right: float = 0.0
+
+
+@dataclass(frozen=True)
 class Rows:
     """Rows of one direction."""
 
@@ -35,6 +47,7 @@ class Rows:
     weights: LossWeights
     kind: str
     """What the rows teach; the losses are shown under this name."""
+    smoothing: Smoothing = Smoothing()
     shown: Tensor | None = None
     """What the network reads in place of the codes, some of them wrong; None: the codes themselves. Without
     wrong ones a small set is learnt by heart from the codes before, and hardly from the text."""

@@ -36,9 +36,6 @@ class TransformerTraining:
     checkpoint_activations: bool = False
     """Compute activations anew on the way back: slower, and a large preset fits."""
     frozen: frozenset[Part] = frozenset()
-    text_smoothing: float = 0.0
-    """Label smoothing of right texts (Szegedy et al., arXiv 1512.00567). Without it a small network is so
-    sure that the perplexities of wrong texts span many powers of ten, and pictures are ranked by them."""
 
 
 class TransformerTrainer:
@@ -70,13 +67,7 @@ class TransformerTrainer:
         total = sum(len(part.left) for part in parts)
         values: dict[str, list[float]] = {}
         for part in parts:
-            losses = row_losses(
-                self.transformer,
-                part,
-                self._device,
-                bf16=self._settings.bf16,
-                text_smoothing=self._settings.text_smoothing,
-            )
+            losses = row_losses(self.transformer, part, self._device, bf16=self._settings.bf16)
             weights = part.weights
             weighed = [getattr(weights, name) * loss for name, loss in losses.items()]
             loss = torch.stack(weighed).sum() / (weights.left + weights.image + weights.right)
@@ -99,7 +90,7 @@ class TransformerTrainer:
 
 
 def row_losses(
-    transformer: Transformer, rows: Rows, device: torch.device, *, bf16: bool, text_smoothing: float = 0.0
+    transformer: Transformer, rows: Rows, device: torch.device, *, bf16: bool
 ) -> dict[str, Tensor]:
     """Mean cross-entropy of each segment that the rows have, by its name in `LossWeights`.
 
@@ -111,16 +102,18 @@ def row_losses(
     with autocast(device, enabled=bf16):
         hidden = network.encode(transformer, rows.input_ids().to(device))
         losses: dict[str, Tensor] = {}
-        left_end, image_end = config.image_start, config.right_start
+        left_end, image_end, smoothing = config.image_start, config.right_start, rows.smoothing
         if rows.weights.left:
             logits = network.text_logits(transformer, hidden[:, : left_end - 1])
             losses["left"] = _cross_entropy(logits, ids[:, 1:left_end])
         if rows.codes is not None and rows.weights.image:
             logits = network.image_logits(transformer, hidden[:, left_end - 1 : image_end - 1])
-            losses["image"] = _cross_entropy(logits, ids[:, left_end:image_end], ignore=-1)
+            targets = ids[:, left_end:image_end]
+            losses["image"] = _cross_entropy(logits, targets, ignore=-1, smoothing=smoothing.image)
         if rows.right is not None and rows.weights.right:
             logits = network.text_logits(transformer, hidden[:, image_end:-1])
-            losses["right"] = _cross_entropy(logits, ids[:, image_end + 1 :], smoothing=text_smoothing)
+            targets = ids[:, image_end + 1 :]
+            losses["right"] = _cross_entropy(logits, targets, smoothing=smoothing.right)
     return losses
 
 

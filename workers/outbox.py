@@ -1,7 +1,8 @@
-"""What the engine has finished, on its way to Redis, in a thread of its own: the engine never waits for it.
+"""What the engine has finished, on its way to Redis, in threads of its own: the engine never waits for it.
 
 Outcomes are kept until Redis has answered, however long it is away; events are dropped when it is. While the
-leases are uncertain (`may_emit` false) nothing leaves.
+leases are uncertain (`may_emit` false) nothing leaves. Several lanes, because a server that writes to disk
+before it answers can take many outcomes with one such write; what concerns one job leaves in order.
 """
 
 import queue
@@ -22,8 +23,9 @@ from workers.holds import Holds
 
 logger = get_logger("workers.outbox")
 
-MAX_EVENTS = 1000
-"""Events in line above which further ones are dropped."""
+LANES = 4
+MAX_EVENTS = 250
+"""Events in line in one lane above which further ones are dropped."""
 RETRY_S = 0.25
 
 
@@ -43,7 +45,9 @@ class _Commit:
     compute_s: float
 
 
-class Outbox(threading.Thread):
+class Outbox:
+    """All lanes."""
+
     def __init__(
         self,
         consumer: JobConsumer,
@@ -53,44 +57,67 @@ class Outbox(threading.Thread):
         model: str,
         may_emit: Callable[[], bool],
     ) -> None:
-        super().__init__(name="outbox", daemon=True)
+        self._holds = holds
+        self._lanes = [
+            _Lane(number, consumer, holds, metrics, model=model, may_emit=may_emit) for number in range(LANES)
+        ]
+
+    def start(self) -> None:
+        for lane in self._lanes:
+            lane.start()
+
+    def publish(self, job_id: str, attempt: int, body: EventBody) -> None:
+        """Tell waiting clients something, perhaps."""
+        lane = self._lane(job_id)
+        if self._holds.holds(job_id, attempt) and lane.items.qsize() < MAX_EVENTS:
+            lane.items.put(_Event(job_id, attempt, body))
+
+    def commit(self, job_id: str, attempt: int, task: Task, outcome: Outcome, compute_s: float) -> None:
+        """Make the outcome the job's result, unless another attempt has done so."""
+        self._lane(job_id).items.put(_Commit(job_id, attempt, task, outcome, compute_s))
+
+    def close(self, timeout_s: float) -> bool:
+        """Send what is in line, for so long at most. False: something stayed unsent; its lease runs out."""
+        deadline_s = time.monotonic() + timeout_s
+        for lane in self._lanes:
+            lane.items.put(None)
+        for lane in self._lanes:
+            lane.join(max(deadline_s - time.monotonic(), 0.0))
+            lane.aborting.set()
+        return not any(lane.is_alive() for lane in self._lanes)
+
+    def _lane(self, job_id: str) -> "_Lane":
+        return self._lanes[hash(job_id) % LANES]
+
+
+class _Lane(threading.Thread):
+    """Sends one thing after the other."""
+
+    def __init__(
+        self,
+        number: int,
+        consumer: JobConsumer,
+        holds: Holds,
+        metrics: WorkerMetrics,
+        *,
+        model: str,
+        may_emit: Callable[[], bool],
+    ) -> None:
+        super().__init__(name=f"outbox-{number}", daemon=True)
         self._consumer = consumer
         self._holds = holds
         self._metrics = metrics
         self._model = model
         self._may_emit = may_emit
-        self._items: queue.Queue[_Event | _Commit | None] = queue.Queue()
-        self._aborting = threading.Event()
-
-    def publish(self, job_id: str, attempt: int, body: EventBody) -> None:
-        """Tell waiting clients something, perhaps."""
-        if self._holds.holds(job_id, attempt) and self._items.qsize() < MAX_EVENTS:
-            self._items.put(_Event(job_id, attempt, body))
-
-    def commit(self, job_id: str, attempt: int, task: Task, outcome: Outcome, compute_s: float) -> None:
-        """Make the outcome the job's result, unless another attempt has done so."""
-        self._items.put(_Commit(job_id, attempt, task, outcome, compute_s))
+        self.items: queue.Queue[_Event | _Commit | None] = queue.Queue()
+        self.aborting = threading.Event()
 
     def run(self) -> None:
-        while (item := self._items.get()) is not None:
-            try:
-                self._send(item)
-            finally:
-                self._items.task_done()
-        self._items.task_done()
-
-    def close(self, timeout_s: float) -> bool:
-        """Send what is in line, for so long at most. False: something stayed unsent; its lease runs out."""
-        self._items.put(None)
-        self.join(timeout_s)
-        self._aborting.set()
-        return not self.is_alive()
-
-    def _send(self, item: _Event | _Commit) -> None:
-        if isinstance(item, _Event):
-            self._publish(item)
-        else:
-            self._commit_until_answered(item)
+        while (item := self.items.get()) is not None:
+            if isinstance(item, _Event):
+                self._publish(item)
+            else:
+                self._commit_until_answered(item)
 
     def _publish(self, event: _Event) -> None:
         if not self._may_emit() or not self._holds.holds(event.job_id, event.attempt):
@@ -102,7 +129,7 @@ class Outbox(threading.Thread):
 
     def _commit_until_answered(self, item: _Commit) -> None:
         warned = False
-        while not self._aborting.is_set():
+        while not self.aborting.is_set():
             if self._may_emit():
                 try:
                     self._commit(item)

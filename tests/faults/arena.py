@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs import keys
-from jobs.client import JobClient, QueueLimits
+from jobs.client import JobClient
 from jobs.errors import AdmissionError, JobNotFound, OutcomeUnknown, QueueUnavailable
 from jobs.job import Job, Task
+from jobs.limits import QueueLimits
 from jobs.requests import Text2TextRequest
 from jobs.results import Outcome, TextsResult
 from tests.faults.fleet import Fleet

@@ -7,8 +7,9 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from jobs.client import JobClient, QueueLimits
+from jobs.client import JobClient
 from jobs.errors import QueueError
+from jobs.limits import QueueLimits
 from tests.faults.arena import Arena, arena, prompts
 from tests.faults.fleet import Fleet
 from tests.faults.report import OnProgress, Report, Scale

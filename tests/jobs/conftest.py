@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from jobs import server_binary
-from jobs.client import JobClient, QueueLimits
+from jobs.client import JobClient
 from jobs.consumer import JobConsumer
+from jobs.limits import QueueLimits
 from jobs.link import SyncLink
 from tests.jobs.servers import RedisServer
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from jobs import keys
-from jobs.client import JobClient, QueueLimits
+from jobs.client import JobClient
 from jobs.consumer import JobConsumer
 from jobs.events import Progress
 from jobs.job import JobState
+from jobs.limits import QueueLimits
 from jobs.link import SyncLink
 from jobs.replies import CommitReply
 from tests.jobs.samples import commit, make_job

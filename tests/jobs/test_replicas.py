@@ -8,9 +8,10 @@ import pytest
 from redis import Redis
 
 from jobs import keys
-from jobs.client import JobClient, QueueLimits
+from jobs.client import JobClient
 from jobs.consumer import JobConsumer
 from jobs.errors import OutcomeUnknown, QueueFull, QueueUnavailable
+from jobs.limits import QueueLimits
 from tests.jobs.samples import commit, make_job, make_result
 from tests.jobs.servers import RedisServer, free_port
 

@@ -1,6 +1,7 @@
 """Waiting: one reader a process, cheap for thousands, resumable, and never fooled by a lost event."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,6 +14,7 @@ from jobs.consumer import JobConsumer
 from jobs.errors import JobNotFound
 from jobs.events import Event, PartialImage, Progress, StateChanged
 from jobs.job import JobState
+from jobs.scripts import load_scripts
 from tests.jobs.samples import commit, make_job, make_result
 from tests.jobs.servers import RedisServer
 
@@ -109,6 +111,38 @@ async def test_wait_ends_although_the_event_was_lost(
     assert await asyncio.wait_for(waiting, 5) == make_result()
     events = await asyncio.wait_for(listening, 5)
     assert events[-1].body == StateChanged(JobState.SUCCEEDED)
+
+
+async def test_wait_for_a_new_job_whose_end_came_first(client: JobClient, consumer: JobConsumer) -> None:
+    job = make_job()
+    await client.submit(make_job())
+    with client.expect(job.id) as heard:  # the reader runs before the end is told
+        await client.submit(job)
+        for claimed in consumer.claim(2):
+            commit(consumer, claimed)
+        assert [event async for event in heard][-1].body == StateChanged(JobState.SUCCEEDED)
+    started = time.monotonic()
+    _, outcome = await client.final_report(job.id, 5, is_new=True)
+    assert outcome == make_result()
+    assert time.monotonic() - started < 0.5  # not by the polling, which needs two rounds of a second
+
+
+async def test_a_new_job_is_asked_for_once(
+    client: JobClient, consumer: JobConsumer, server: RedisServer
+) -> None:
+    job = make_job()
+    await client.submit(job)
+    report, asked = load_scripts()["report"].sha, 0
+    with server.client() as wire, wire.monitor() as monitor:
+        waiting = asyncio.create_task(client.final_report(job.id, 5, is_new=True))
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(commit, consumer, consumer.claim(1)[0])
+        await waiting
+        with server.client() as other:
+            other.ping()
+        while "PING" not in (command := monitor.next_command()["command"]):
+            asked += report in command
+    assert asked == 1
 
 
 async def test_wait_gives_up_in_time(client: JobClient) -> None:

@@ -15,7 +15,7 @@ from model.transformer import Transformer
 from training.freezing import Part, part_of
 from training.loop import LoopSettings, run_loop
 from training.optimizer import OptimizerSettings
-from training.sequences import LossWeights, RowBuilder, Rows
+from training.sequences import LossWeights, RowBuilder, Rows, Smoothing
 from training.transformer_trainer import TransformerTrainer, TransformerTraining, row_losses
 
 TEXTS = ["кот", "дом у реки", "синий круг", "рыба"]
@@ -140,11 +140,13 @@ def test_losses_are_those_of_the_full_forward_with_padding_left_out(tiny_v2: Pat
     of_image = functional.cross_entropy(image[:, cells].flatten(0, 1), ids[:, 1:][:, cells].flatten())
     assert float(losses["right"]) == pytest.approx(float(of_right), rel=1e-5)
     assert float(losses["image"]) == pytest.approx(float(of_image), rel=1e-5)
-    smoothed = row_losses(rudolph.transformer, rows, CPU, bf16=False, text_smoothing=0.1)
+    smooth_rows = replace(rows, smoothing=Smoothing(image=0.2, right=0.1))
+    smoothed = row_losses(rudolph.transformer, smooth_rows, CPU, bf16=False)
     is_text = ids[:, 1:][:, right] != PAD_ID
     of_any_token = -text[:, right].log_softmax(-1).mean(-1)[is_text].mean()
     assert float(smoothed["right"]) == pytest.approx(float(0.9 * of_right + 0.1 * of_any_token), rel=1e-5)
-    assert float(smoothed["image"]) == float(losses["image"])
+    of_any_code = -image[:, cells].log_softmax(-1).mean()
+    assert float(smoothed["image"]) == pytest.approx(float(0.8 * of_image + 0.2 * of_any_code), rel=1e-5)
 
 
 @pytest.mark.parametrize("generation", ["tiny_v1", "tiny_v2"])

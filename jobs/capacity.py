@@ -1,8 +1,9 @@
 """Whether the queue has room, asked so cheaply that a flood costs next to nothing.
 
-A refusal stays good for a moment: during a flood it is given from memory while one question at a time keeps
-it up to date, and as many are let through as that question found places for. So refusals wait neither for the
-server's disk nor for each other. What is let through is judged by `submit`, whole and at once.
+An answer stays good for a moment. Where there was plenty of room, the next few are let through without a
+question. During a flood refusals are given from memory while one question at a time keeps them up to date,
+and as many are let through as that question found places for. So refusals wait neither for the server's disk
+nor for each other. What is let through is judged by `submit`, whole and at once.
 """
 
 import asyncio
@@ -32,12 +33,20 @@ class _Refusal:
     asking: asyncio.Task[None] | None = None
 
 
+@dataclass
+class _Room:
+    num_bytes: int
+    at_s: float
+    places: int = _PLENTY
+
+
 class Capacity:
-    """What was refused to whom, for as long as that is good."""
+    """What was answered to whom, for as long as that is good."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._refusals: dict[tuple[str, int | None], _Refusal] = {}
+        self._rooms: dict[tuple[str, int | None], _Room] = {}
 
     async def check(self, tenant: str, num_bytes: int, max_jobs: int | None, idempotency_key: str) -> None:
         """Raises QueueFull or TenantQuotaExceeded, at most `GOOD_FOR_S` after it was true."""
@@ -45,9 +54,10 @@ class Capacity:
             raise_refusal(await self._ask(tenant, num_bytes, max_jobs, idempotency_key))
             return
         key = tenant, max_jobs
+        now_s = asyncio.get_running_loop().time()
         known = self._refusals.get(key)
         if known is not None and num_bytes >= known.num_bytes:
-            age_s = asyncio.get_running_loop().time() - known.at_s
+            age_s = now_s - known.at_s
             if age_s < GOOD_FOR_S:
                 if age_s > _ASK_AGAIN_AFTER_S and known.asking is None:
                     known.asking = asyncio.create_task(self._ask_again(key, known))
@@ -55,6 +65,15 @@ class Capacity:
                     raise_refusal(known.reply)
                 known.places -= 1
                 return
+        room = self._rooms.get(key)
+        if (
+            room is not None
+            and room.places
+            and num_bytes <= room.num_bytes
+            and now_s - room.at_s < GOOD_FOR_S
+        ):
+            room.places -= 1
+            return
         raise_refusal(await self._learn(key, num_bytes))
 
     async def close(self) -> None:
@@ -82,12 +101,16 @@ class Capacity:
     async def _learn(self, key: tuple[str, int | None], num_bytes: int) -> list[bytes]:
         tenant, max_jobs = key
         reply = await self._ask(tenant, num_bytes, max_jobs, "")
-        if reply[0] == b"ok":
-            self._refusals.pop(key, None)
-            return reply
-        if len(self._refusals) >= _MAX_REMEMBERED:
+        now_s = asyncio.get_running_loop().time()
+        if len(self._refusals) + len(self._rooms) >= _MAX_REMEMBERED:
             self._refusals.clear()
-        self._refusals[key] = _Refusal(reply, num_bytes, asyncio.get_running_loop().time())
+            self._rooms.clear()
+        self._refusals.pop(key, None)
+        self._rooms.pop(key, None)
+        if reply[0] != b"ok":
+            self._refusals[key] = _Refusal(reply, num_bytes, now_s)
+        elif int(reply[1]) >= _PLENTY:
+            self._rooms[key] = _Room(num_bytes, now_s)
         return reply
 
 

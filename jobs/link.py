@@ -8,8 +8,10 @@ import asyncio
 import logging
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
+import hiredis
 import redis
 from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
 from redis.exceptions import RedisError, ResponseError
@@ -24,6 +26,8 @@ Argument = str | bytes | int | float
 _PAUSES_S = (0.0, 0.02, 0.05, 0.1, 0.2)
 _LAST_PAUSE_S = 0.3
 _log = logging.getLogger(__name__)
+# The connection's own packing takes as long as everything else that it does.
+_pack: Callable[[tuple[Argument, ...]], bytes] = cast(Any, hiredis).pack_command
 _ERRORS = (RedisError, OSError, asyncio.IncompleteReadError, TimeoutError)
 
 
@@ -250,10 +254,10 @@ class AsyncLink:
         async with self._turns, connection.borrow(self._client, self._key) as wire:
             sent.append(True)
             if not replicas:
-                await wire.send_command(*command)
+                await wire.send_packed_command(_pack(command))
                 return await wire.read_response(), 0
             both = (command, ("WAIT", replicas, replica_timeout_ms))
-            await wire.send_packed_command(wire.pack_commands(both))
+            await wire.send_packed_command([_pack(one) for one in both])
             try:
                 reply = await wire.read_response()
             except ResponseError as error:

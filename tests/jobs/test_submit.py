@@ -103,6 +103,24 @@ async def test_refusal_is_given_from_memory_and_forgotten_soon(
         await client.check_capacity("default", 1000)
 
 
+async def test_plenty_of_room_is_asked_for_once(clients: Clients, server: RedisServer) -> None:
+    client = await clients(max_depth=100)
+    with server.client() as redis:
+        calls_before = _num_scripts(redis)
+        for _ in range(60):
+            await client.check_capacity("default", 10)
+        assert _num_scripts(redis) - calls_before < 10
+        await client.check_capacity("default", 10_000)  # what is larger may not fit
+    for _ in range(80):
+        await client.submit(make_job())
+    await asyncio.sleep(GOOD_FOR_S)
+    await client.check_capacity("default", 10)
+    for _ in range(10):
+        await client.submit(make_job(tenant="other"))
+    with pytest.raises(TenantQuotaExceeded):  # few places are counted, and never remembered
+        await client.check_capacity("default", 10)
+
+
 async def test_refusal_is_kept_up_to_date_while_many_ask(clients: Clients, consumer: JobConsumer) -> None:
     client = await clients(max_depth=2)
     for _ in range(2):

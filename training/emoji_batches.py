@@ -39,11 +39,9 @@ class EmojiBatches:
         chosen = [self._pairs[place] for place in places]
         moved, hardly = chosen[: self._moved], chosen[self._moved : total - self._composed]
         composed = chosen[total - self._composed :]
+        kinds = (moved, STRONG), (hardly, WEAK)
         pictures = torch.cat(
-            [
-                self._emoji.draw(moved, self._side, STRONG, random),
-                self._emoji.draw(hardly, self._side, WEAK, random),
-            ]
+            [self._emoji.draw(pairs, self._side, strength, random) for pairs, strength in kinds if pairs]
         )
         on_white = self._emoji.draw([(index, 0) for index, _ in composed], self._side)
         return PictureBatch(

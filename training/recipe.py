@@ -6,7 +6,7 @@ where it was. Run with `make demo-checkpoint`.
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,10 @@ class Recipe:
     )
     decoder: TokenizerTraining = field(
         default_factory=lambda: TokenizerTraining(
-            total_steps=1900,
+            total_steps=2500,
             optimizer=OptimizerSettings(learning_rate=7e-4, warm_up_steps=20, muon=True),
             fixed_codes=True,
+            log_error=0.3,
         )
     )
     moved: int = 8
@@ -175,7 +176,8 @@ def train_decoder(
     emoji: EmojiSet, work: Path, recipe: Recipe, tokenizer: ImageTokenizer, report: Callable[[str], None]
 ) -> ImageTokenizer:
     """Teach the decoder alone, whose codes no longer move."""
-    batches = _batches(emoji, recipe)
+    # What is drawn unmoved is composed; the others may as well all be moved.
+    batches = _batches(emoji, replace(recipe, moved=recipe.moved + recipe.hardly_moved, hardly_moved=0))
     trainer = ImageTokenizerTrainer(tokenizer, batches, recipe.decoder, resume_codebook=True)
     _run(trainer, work / "decoder", recipe.decoder.total_steps, asdict(recipe.decoder), report)
     return trainer.finish()

@@ -1,5 +1,6 @@
 """The image tokenizer learns, stops and goes on, and its codebook becomes a projection."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from training.image_tokenizer_trainer import (
     TokenizerTraining,
     as_coded,
     has_nearest_projection,
+    log_error,
     write_codebook,
 )
 from training.loop import LoopSettings, run_loop
@@ -158,6 +160,15 @@ def test_with_fixed_codes_the_decoder_alone_learns() -> None:
     assert moved
     assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
     assert torch.equal(after.encode(pictures), codes)
+
+
+def test_log_error_is_the_signal_to_noise_ratio_in_other_units() -> None:
+    drawn, target = torch.rand(3, 3, 8, 8) * 2 - 1, torch.rand(3, 3, 8, 8) * 2 - 1
+    target[1] = drawn[1] + 0.01
+    of_unit_pixels = ((drawn - target) / 2).square().mean(dim=(1, 2, 3))
+    decibels = float(-10 * of_unit_pixels.log10().mean())
+    in_nepers = float(log_error(drawn, target)) - math.log(4)
+    assert -10 / math.log(10) * in_nepers == pytest.approx(decibels, rel=1e-5)
 
 
 @pytest.mark.parametrize("dwt", [False, True])

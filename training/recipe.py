@@ -30,7 +30,7 @@ from training.image_tokenizer_trainer import ImageTokenizerTrainer, TokenizerTra
 from training.loop import LoopSettings, run_loop
 from training.optimizer import OptimizerSettings
 from training.samples import draw_prompts
-from training.sequences import RowBuilder
+from training.sequences import RowBuilder, Smoothing
 from training.starts import fresh_image_tokenizer, small_image_tokenizer
 from training.state import load_state, replace_file, save_state
 from training.transformer_trainer import TransformerTrainer, TransformerTraining, initialise
@@ -96,6 +96,16 @@ class Recipe:
         )
     )
     mixture: EmojiMixture = field(default_factory=EmojiMixture)
+    evening: TransformerTraining = field(
+        default_factory=lambda: TransformerTraining(
+            total_steps=120,
+            optimizer=OptimizerSettings(learning_rate=5e-4, warm_up_steps=10, muon=True),
+        )
+    )
+    """The transformer's last steps, which bring wrong captions closer to each other."""
+    evening_mixture: EmojiMixture = field(
+        default_factory=lambda: EmojiMixture(name_smoothing=Smoothing(image=0.3, right=0.65))
+    )
     seed: int = 0
 
 
@@ -214,14 +224,17 @@ def train_transformer(
     def encode(pairs: Sequence[tuple[int, int]], random: Generator) -> Tensor:
         return encode_pairs(emoji, image_tokenizer, pairs, SIDE, strength=STRONG, random=random)
 
-    rows = EmojiRows(emoji, codes, encode, builder, recipe.mixture, seed=recipe.seed)
-
     def draw(path: Path) -> None:
         draw_prompts(path, transformer, image_tokenizer, builder, SHEET_PROMPTS)
 
-    trainer = TransformerTrainer(transformer, rows, recipe.transformer, draw=draw)
-    fingerprint = {"training": asdict(recipe.transformer), "mixture": asdict(recipe.mixture)}
-    _run(trainer, work / "transformer", recipe.transformer.total_steps, fingerprint, report)
+    for name, settings, mixture in (
+        ("transformer", recipe.transformer, recipe.mixture),
+        ("evening", recipe.evening, recipe.evening_mixture),
+    ):
+        rows = EmojiRows(emoji, codes, encode, builder, mixture, seed=recipe.seed)
+        trainer = TransformerTrainer(transformer, rows, settings, draw=draw)
+        fingerprint = {"training": asdict(settings), "mixture": asdict(mixture)}
+        _run(trainer, work / name, settings.total_steps, fingerprint, report)
     return transformer
 
 

@@ -21,7 +21,7 @@ says nothing about the published models: the smallest of them is {scale} times a
   Without one the background is white.
 - One pair of emoji and background in {held_out_of} was never shown in training; which ones depends on a hash
   of the two names alone (`training/emoji_names.py`).
-- Draws best with `temperature` 0.5, `top_k` 64, `top_p` 0.9.
+- Draws best with `temperature` 0.5, `top_k` 64, `top_p` 0.9, and names best with `temperature` 0.5.
 
 ## Data
 Pictures: the font Noto Color Emoji (Google and contributors), SIL Open Font License 1.1, see `OFL-1.1.txt`.

@@ -45,8 +45,11 @@ class _Commit:
     compute_s: float
 
 
+_Line = queue.Queue[_Event | _Commit | None]
+
+
 class Outbox:
-    """All lanes."""
+    """Lines of what leaves, and a thread for each."""
 
     def __init__(
         self,
@@ -57,63 +60,47 @@ class Outbox:
         model: str,
         may_emit: Callable[[], bool],
     ) -> None:
-        self._holds = holds
-        self._lanes = [
-            _Lane(number, consumer, holds, metrics, model=model, may_emit=may_emit) for number in range(LANES)
-        ]
-
-    def start(self) -> None:
-        for lane in self._lanes:
-            lane.start()
-
-    def publish(self, job_id: str, attempt: int, body: EventBody) -> None:
-        """Tell waiting clients something, perhaps."""
-        lane = self._lane(job_id)
-        if self._holds.holds(job_id, attempt) and lane.items.qsize() < MAX_EVENTS:
-            lane.items.put(_Event(job_id, attempt, body))
-
-    def commit(self, job_id: str, attempt: int, task: Task, outcome: Outcome, compute_s: float) -> None:
-        """Make the outcome the job's result, unless another attempt has done so."""
-        self._lane(job_id).items.put(_Commit(job_id, attempt, task, outcome, compute_s))
-
-    def close(self, timeout_s: float) -> bool:
-        """Send what is in line, for so long at most. False: something stayed unsent; its lease runs out."""
-        deadline_s = time.monotonic() + timeout_s
-        for lane in self._lanes:
-            lane.items.put(None)
-        for lane in self._lanes:
-            lane.join(max(deadline_s - time.monotonic(), 0.0))
-            lane.aborting.set()
-        return not any(lane.is_alive() for lane in self._lanes)
-
-    def _lane(self, job_id: str) -> "_Lane":
-        return self._lanes[hash(job_id) % LANES]
-
-
-class _Lane(threading.Thread):
-    """Sends one thing after the other."""
-
-    def __init__(
-        self,
-        number: int,
-        consumer: JobConsumer,
-        holds: Holds,
-        metrics: WorkerMetrics,
-        *,
-        model: str,
-        may_emit: Callable[[], bool],
-    ) -> None:
-        super().__init__(name=f"outbox-{number}", daemon=True)
         self._consumer = consumer
         self._holds = holds
         self._metrics = metrics
         self._model = model
         self._may_emit = may_emit
-        self.items: queue.Queue[_Event | _Commit | None] = queue.Queue()
-        self.aborting = threading.Event()
+        self._aborting = threading.Event()
+        self._lanes = [_Line() for _ in range(LANES)]
+        self._threads = [
+            threading.Thread(target=self._send_all, args=(lane,), name=f"outbox-{number}", daemon=True)
+            for number, lane in enumerate(self._lanes)
+        ]
 
-    def run(self) -> None:
-        while (item := self.items.get()) is not None:
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def publish(self, job_id: str, attempt: int, body: EventBody) -> None:
+        """Tell waiting clients something, perhaps."""
+        lane = self._lane(job_id)
+        if self._holds.holds(job_id, attempt) and lane.qsize() < MAX_EVENTS:
+            lane.put(_Event(job_id, attempt, body))
+
+    def commit(self, job_id: str, attempt: int, task: Task, outcome: Outcome, compute_s: float) -> None:
+        """Make the outcome the job's result, unless another attempt has done so."""
+        self._lane(job_id).put(_Commit(job_id, attempt, task, outcome, compute_s))
+
+    def close(self, timeout_s: float) -> bool:
+        """Send what is in line, for so long at most. False: something stayed unsent; its lease runs out."""
+        deadline_s = time.monotonic() + timeout_s
+        for lane in self._lanes:
+            lane.put(None)
+        for thread in self._threads:
+            thread.join(max(deadline_s - time.monotonic(), 0.0))
+        self._aborting.set()
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _lane(self, job_id: str) -> _Line:
+        return self._lanes[hash(job_id) % LANES]
+
+    def _send_all(self, lane: _Line) -> None:
+        while (item := lane.get()) is not None:
             if isinstance(item, _Event):
                 self._publish(item)
             else:
@@ -129,7 +116,7 @@ class _Lane(threading.Thread):
 
     def _commit_until_answered(self, item: _Commit) -> None:
         warned = False
-        while not self.aborting.is_set():
+        while not self._aborting.is_set():
             if self._may_emit():
                 try:
                     self._commit(item)

@@ -16,7 +16,6 @@ from model.image_tokenizer import ImageTokenizer
 from training.augment import NONE, AugmentStrength
 from training.emoji_pictures import EmojiSet, bare_grounds
 from training.image_tokenizer_trainer import as_coded
-from training.precision import autocast
 from training.state import load_state, save_state
 
 ENCODE_BATCH = 64
@@ -70,7 +69,6 @@ def encode_pairs(
     for start in range(0, len(pairs), ENCODE_BATCH):
         pixels = emoji.draw(pairs[start : start + ENCODE_BATCH], side, strength, random)
         # Through the bytes of a picture file, as a served picture comes.
-        # Moved pictures in mixed precision: the few codes that differ are one more variation.
-        with autocast(pixels.device, enabled=strength != NONE):
-            codes.append(tokenizer.encode(as_coded((pixels * 255).floor() / 255, tokenizer.config)))
+        # In float32, as the server encodes: in bfloat16 three codes in ten of a moved picture are others.
+        codes.append(tokenizer.encode(as_coded((pixels * 255).floor() / 255, tokenizer.config)))
     return torch.cat(codes)

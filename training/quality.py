@@ -29,6 +29,8 @@ from training.state import replace_file, step_generator
 MEASURE_SEED = 20_260_101
 """Apart from every seed of training."""
 DRAWING = {"top_k": 64, "top_p": 0.9, "temperature": 0.5}
+CAPTIONS = {"temperature": 0.5}
+"""Labels are learnt smoothed, so that the default of 0.9 draws much that is unlikely."""
 RETRIES = 5
 
 Item = TypeVar("Item")
@@ -59,7 +61,7 @@ class Server:
         return pixels_of((await self._post("/v1/text2image", body))["images"][0]["b64_json"])
 
     async def caption(self, picture: Tensor, candidates: int, seed: int) -> str:
-        body = {"image": base64_png(picture), "n": 1, "candidates": candidates, "seed": seed}
+        body = {"image": base64_png(picture), "n": 1, "candidates": candidates, "seed": seed, **CAPTIONS}
         return str((await self._post("/v1/image2text", body))["texts"][0]["text"])
 
     async def classify(self, picture: Tensor, classes: Sequence[str]) -> int:

@@ -71,7 +71,7 @@ class Recipe:
 
     tokenizer: TokenizerTraining = field(
         default_factory=lambda: TokenizerTraining(
-            total_steps=4000,
+            total_steps=3800,
             optimizer=OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=30, muon=True),
             unquantised_steps=200,
         )
@@ -91,7 +91,7 @@ class Recipe:
     """Pictures in it that are drawn from composed codes."""
     transformer: TransformerTraining = field(
         default_factory=lambda: TransformerTraining(
-            total_steps=1800,
+            total_steps=1700,
             optimizer=OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=60, muon=True),
         )
     )
@@ -104,7 +104,7 @@ class Recipe:
     )
     """The transformer's last steps, which bring wrong captions closer to each other."""
     evening_mixture: EmojiMixture = field(
-        default_factory=lambda: EmojiMixture(name_smoothing=Smoothing(image=0.3, right=0.65))
+        default_factory=lambda: EmojiMixture(name_smoothing=Smoothing(image=0.3, right=0.75))
     )
     seed: int = 0
 

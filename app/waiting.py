@@ -86,20 +86,21 @@ async def wait_for_report(
     deadline_s: float,
 ) -> tuple[JobStatus, Outcome]:
     """How the job ended, with its outcome. Raises ApiError 504 past the deadline; ClientGone."""
-    async with waiters.joined(client, job_id, owns=owns, grace_s=grace_s):
-        waiting = asyncio.ensure_future(client.final_report(job_id, deadline_s, is_new=owns))
-        gone = asyncio.ensure_future(disconnected(request))
-        try:
-            await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                raise ClientGone
-            return waiting.result()
-        except TimeoutError:
-            raise deadline_passed(deadline_s) from None
-        finally:
-            for future in (waiting, gone):
-                future.cancel()
-            await asyncio.gather(waiting, gone, return_exceptions=True)
+    gone = asyncio.create_task(disconnected(request))
+    while_there = asyncio.timeout(None)
+
+    def leave(_: asyncio.Task[None]) -> None:
+        with suppress(RuntimeError):  # the wait is over already
+            while_there.reschedule(0.0)
+
+    try:
+        async with waiters.joined(client, job_id, owns=owns, grace_s=grace_s), while_there:
+            gone.add_done_callback(leave)
+            return await client.final_report(job_id, deadline_s, is_new=owns)
+    except TimeoutError:
+        raise (ClientGone() if gone.done() else deadline_passed(deadline_s)) from None
+    finally:
+        gone.cancel()
 
 
 async def disconnected(request: Request) -> None:

@@ -1,11 +1,13 @@
 """`make bench`: each task on this processor, ours beside the published package, in one run.
 
-Ours includes the image tokenizer and the picture file; the package's figures leave both out. Knows which
+Ours includes the image tokenizer and the picture file; the package's figures leave both out. Every run of
+ours has a prompt and a picture of its own, for the engine still remembers those of the last one. Knows which
 tasks are compared and what was promised of them; how both sides are driven is in `bench.peers`.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import torch
@@ -23,6 +25,8 @@ QUICK = ModelConfig(3, 64, 4, 16, 4, 24, 3, 5, text_special_tokens=384, image_sp
 QUICK_VQGAN = VqganConfig(8192, 32, 32, 32, 32, (1, 1, 1, 2), 1, (4,))
 NUM_SLOTS = 16
 TEMPLATE = "на картинке"
+SHORT_CAPTION = 16
+"""Tokens of a usual caption. Random weights never end a text by themselves."""
 
 
 @dataclass
@@ -86,71 +90,98 @@ def _measure_row(row: Row, both: Peers, repeats: int, measured: dict[str, Row]) 
 
 
 def _rows(both: Peers) -> Iterator[Row]:
-    for count in (1, 4, 16):
-        yield _image_row(both, count)
-    for count in (1, 16):
-        yield _caption_row(both, count)
-    for count in (10, 100):
-        yield _classify_row(both, count)
+    for candidates in (1, 4, 16):
+        yield _image_row(both, candidates)
+    for candidates in (1, 16):
+        yield _caption_row(both, candidates)
+    yield _caption_row(both, 1, SHORT_CAPTION)
+    for num_classes in (10, 100):
+        yield _classify_row(both, num_classes)
     yield _rank_row(both)
 
 
-def _image_row(both: Peers, count: int) -> Row:
-    request = Text2ImageRequest(PROMPT, seed=1, n=count, candidates=count)
-    batch = min(count, REFERENCE_BATCH)
+def _prompts() -> Iterator[str]:
+    return (f"{PROMPT} {word}" for word in words(100))
+
+
+def _files(both: Peers) -> Iterator[bytes]:
+    return (picture(both.rudolph.input_side, number)[1] for number in count())
+
+
+def _image_row(both: Peers, candidates: int) -> Row:
+    prompts = _prompts()
+    batch = min(candidates, REFERENCE_BATCH)
+
+    def ours() -> Any:
+        request = Text2ImageRequest(next(prompts), seed=1, n=candidates, candidates=candidates)
+        return both.run(Task.TEXT2IMAGE, request)
+
     return Row(
-        f"text2image, n = {count}",
+        f"text2image, n = {candidates}",
         "picture",
-        lambda: both.run(Task.TEXT2IMAGE, request),
-        None if count > batch else lambda: both.api.generate_codebooks(PROMPT, batch, seed=1),
-        units=count,
+        ours,
+        None if candidates > batch else lambda: both.api.generate_codebooks(PROMPT, batch, seed=1),
+        units=candidates,
         their_units=batch,
         tokens=both.config.image_length,
-        must={1: 7.0, 16: 25.0}.get(count),
-        aim={1: 13.0, 16: 35.0}.get(count),
+        must={1: 7.0, 16: 25.0}.get(candidates),
+        aim={1: 13.0, 16: 35.0}.get(candidates),
         their_samples_of=f"text2image, n = {REFERENCE_BATCH}",
     )
 
 
-def _caption_row(both: Peers, count: int) -> Row:
-    image, file = picture(both.rudolph.input_side)
-    request = Image2TextRequest(file, seed=1, n=count, candidates=count, template=TEMPLATE)
-    batch = min(count, REFERENCE_BATCH)
+def _caption_row(both: Peers, candidates: int, length: int | None = None) -> Row:
+    """Captions that end after `length` tokens, the template's among them, or where the room ends.
+
+    The package draws on to the end of the room in either case: it looks for the end of a text afterwards.
+    """
+    files = _files(both)
+    image, _ = picture(both.rudolph.input_side, 0)
+    batch = min(candidates, REFERENCE_BATCH)
+
+    def ours() -> Any:
+        request = Image2TextRequest(
+            next(files), seed=1, n=candidates, candidates=candidates, template=TEMPLATE, max_tokens=length
+        )
+        return both.run(Task.IMAGE2TEXT, request)
+
     return Row(
-        f"image2text, {count} of one picture",
+        f"image2text, {candidates} of one picture" + (f", {length} tokens" if length else ""),
         "caption",
-        lambda: both.run(Task.IMAGE2TEXT, request),
+        ours,
         lambda: both.api.generate_captions(image, captions_num=batch, r_template=TEMPLATE, seed=1),
-        units=count,
+        units=candidates,
         their_units=batch,
-        tokens=both.caption_tokens(TEMPLATE),
+        tokens=None if length else both.caption_tokens(TEMPLATE),
         must=15.0,
         aim=25.0,
     )
 
 
-def _classify_row(both: Peers, count: int) -> Row:
-    image, file = picture(both.rudolph.input_side)
-    classes = tuple(words(count))
-    request = ClassifyRequest(file, classes, template="на картинке {}")
+def _classify_row(both: Peers, num_classes: int) -> Row:
+    files = _files(both)
+    image, _ = picture(both.rudolph.input_side, 0)
+    classes = tuple(words(num_classes))
+    template = f"{TEMPLATE} {{}}"
     return Row(
-        f"classify, {count} classes",
+        f"classify, {num_classes} classes",
         "request",
-        lambda: both.run(Task.CLASSIFY, request),
-        lambda: both.api.zs_clf(image, list(classes), r_template="на картинке {}", seed=1),
-        must=20.0 if count == 100 else None,
-        aim=40.0 if count == 100 else None,
+        lambda: both.run(Task.CLASSIFY, ClassifyRequest(next(files), classes, template=template)),
+        lambda: both.api.zs_clf(image, list(classes), r_template=template, seed=1),
+        must=20.0 if num_classes == 100 else None,
+        aim=40.0 if num_classes == 100 else None,
     )
 
 
 def _rank_row(both: Peers) -> Row:
+    prompts = _prompts()
     codes = both.codes.repeat(16, 1)
     codes[:, 0] = torch.arange(16)
-    request = RankImagesRequest(PROMPT, tuple(Codes(tuple(one)) for one in codes.tolist()))
+    pictures = tuple(Codes(tuple(one)) for one in codes.tolist())
     return Row(
         "rank 16 pictures by a text",
         "request",
-        lambda: both.run(Task.RANK_IMAGES, request),
+        lambda: both.run(Task.RANK_IMAGES, RankImagesRequest(next(prompts), pictures)),
         lambda: both.api.self_reranking_by_text(PROMPT, codes, seed=1),
     )
 

@@ -160,9 +160,12 @@ def _image_tokenizer(vqgan: VqganConfig, dtype: torch.dtype) -> ImageTokenizer:
     return tokenizer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def picture(side: int) -> tuple[Image.Image, bytes]:
-    """A picture and its PNG file."""
-    image = Image.linear_gradient("L").resize((side, side)).convert("RGB")
+def picture(side: int, number: int) -> tuple[Image.Image, bytes]:
+    """A picture of coloured clouds, another one for every number, and its PNG file."""
+    draw = random.Random(number)
+    image = Image.frombytes("RGB", (8, 8), draw.randbytes(8 * 8 * 3)).resize(
+        (side, side), Image.Resampling.BICUBIC
+    )
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return image, buffer.getvalue()

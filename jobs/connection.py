@@ -105,33 +105,99 @@ def open_async(url: str, *, timeout_s: float, max_connections: int = 64) -> Asyn
     return aioredis.Redis.from_url(url, **common)
 
 
-@asynccontextmanager
-async def borrow(client: AsyncClient, key: str) -> AsyncGenerator[Any, None]:
-    """A connected connection to the server that owns `key`, for commands that must follow each other.
+class Wires:
+    """Connections to the server that owns a key, kept at hand from one command to the next.
 
-    A connection on which anything went wrong is closed, for a reply may still be under way on it, or its
-    server may no longer be the master. An error reply that says nothing of the kind leaves it open.
+    redis-py's pool looks at a connection whenever it gives one out, and its connections watch the time of
+    every write and read, all of which takes longer than a command. Here the connection that was used last is
+    used again as it is, and the time of an exchange is watched as a whole.
     """
-    before = cancellations()
-    try:
-        connection, release = await _obtain(client, key)
-    except (RedisError, OSError, TimeoutError):
-        honour_cancellation(before)
-        raise
-    try:
-        honour_cancellation(before)
-        async with _closed_if_spoilt(connection):
-            yield connection
-    finally:
-        await release()
+
+    def __init__(self, client: AsyncClient, key: str, *, timeout_s: float | None = None) -> None:
+        """timeout_s: for one use of a connection; None leaves the time of writes and reads to the client."""
+        self._client = client
+        self._key = key
+        self._timeout_s = timeout_s
+        self._at_hand: list[_Wire] = []
+
+    @asynccontextmanager
+    async def borrow(self) -> AsyncGenerator[Any]:
+        """A connected connection, for commands that must follow each other.
+
+        A connection on which anything went wrong is closed, for a reply may still be under way on it, or its
+        server may no longer be the master; then those at hand are closed too. An error reply that says
+        nothing of the kind leaves it open.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                wire = self._at_hand.pop() if self._at_hand else await self._connected()
+                async with self._closed_if_spoilt(wire):
+                    yield wire.connection
+        except (RedisError, OSError, TimeoutError) as error:
+            if _spoils(error):
+                await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the connections at hand, and give them back to their pool."""
+        wires, self._at_hand = self._at_hand, []
+        for wire in wires:
+            await wire.close()
+
+    async def _connected(self) -> "_Wire":
+        before = cancellations()
+        try:
+            wire = await _obtain(self._client, self._key)
+        except (RedisError, OSError, TimeoutError):
+            honour_cancellation(before)
+            raise
+        try:
+            honour_cancellation(before)
+        except asyncio.CancelledError:
+            await wire.release()
+            raise
+        if self._timeout_s is not None:
+            wire.connection.socket_timeout = None
+        return wire
+
+    @asynccontextmanager
+    async def _closed_if_spoilt(self, wire: "_Wire") -> AsyncGenerator[None]:
+        try:
+            yield
+        except BaseException as error:
+            if _spoils(error):
+                await wire.close()
+            else:
+                self._at_hand.append(wire)
+            raise
+        self._at_hand.append(wire)
 
 
-async def _obtain(client: AsyncClient, key: str) -> tuple[Any, Callable[[], Awaitable[None]]]:
-    """A connected connection, and what gives it back."""
+@dataclass(frozen=True)
+class _Wire:
+    connection: Any
+    release: Callable[[], Awaitable[None]]
+    """Gives it back to its pool."""
+    socket_timeout_s: float | None
+
+    async def close(self) -> None:
+        self.connection.socket_timeout = self.socket_timeout_s
+        try:
+            await self.connection.disconnect(nowait=True)
+        finally:
+            await self.release()
+
+
+def _spoils(error: BaseException) -> bool:
+    """Whether a connection is not to be used again after this."""
+    return not isinstance(error, ResponseError) or judge(error) is Verdict.AGAIN
+
+
+async def _obtain(client: AsyncClient, key: str) -> _Wire:
     if not isinstance(client, AsyncRedisCluster):
         pool = client.connection_pool
         borrowed: Any = await pool.get_connection()
-        return borrowed, lambda: pool.release(borrowed)
+        return _Wire(borrowed, lambda: pool.release(borrowed), borrowed.socket_timeout)
     await client.initialize()
     node = client.get_node_from_key(key)
     assert node is not None
@@ -145,7 +211,7 @@ async def _obtain(client: AsyncClient, key: str) -> tuple[Any, Callable[[], Awai
     except BaseException:
         await release()
         raise
-    return connection, release
+    return _Wire(connection, release, connection.socket_timeout)
 
 
 def cancellations() -> int:
@@ -173,16 +239,6 @@ async def close_async(client: AsyncClient) -> None:
     if isinstance(client, aioredis.Redis) and isinstance(client.connection_pool, SentinelConnectionPool):
         for sentinel in client.connection_pool.sentinel_manager.sentinels:
             await sentinel.aclose()
-
-
-@asynccontextmanager
-async def _closed_if_spoilt(connection: Any) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    except BaseException as error:
-        if not isinstance(error, ResponseError) or judge(error) is Verdict.AGAIN:
-            await connection.disconnect(nowait=True)
-        raise
 
 
 def _common(timeout_s: float) -> dict[str, Any]:

@@ -145,7 +145,9 @@ class AsyncLink:
     def __init__(self, url: str, queue: str, *, timeout_s: float, max_in_flight: int = 48) -> None:
         self._prefix = keys.prefix(queue)
         self._key = keys.epoch(queue)
-        self._client = connection.open_async(url, timeout_s=timeout_s, max_connections=max_in_flight)
+        # Twice as many, for after a failure those that are given back still count for a moment.
+        self._client = connection.open_async(url, timeout_s=timeout_s, max_connections=2 * max_in_flight)
+        self._wires = connection.Wires(self._client, self._key, timeout_s=timeout_s)
         self._turns = asyncio.Semaphore(max_in_flight)
         self._epoch: str | None = None
 
@@ -181,7 +183,7 @@ class AsyncLink:
     async def command(self, *command: Argument) -> Any:
         """One plain command, not repeated. Raises QueueUnavailable."""
         try:
-            async with self._turns, connection.borrow(self._client, self._key) as wire:
+            async with self._turns, self._wires.borrow() as wire:
                 await wire.send_command(*command)
                 return await wire.read_response()
         except _ERRORS as error:
@@ -251,7 +253,7 @@ class AsyncLink:
     async def _exchange(
         self, command: tuple[Argument, ...], replicas: int, replica_timeout_ms: int, sent: list[bool]
     ) -> tuple[Any, int]:
-        async with self._turns, connection.borrow(self._client, self._key) as wire:
+        async with self._turns, self._wires.borrow() as wire:
             sent.append(True)
             if not replicas:
                 await wire.send_packed_command(_pack(command))

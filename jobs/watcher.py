@@ -188,9 +188,10 @@ class Watcher:
         client = self._client = connection.open_async(
             self._url, timeout_s=_SOCKET_TIMEOUT_S, max_connections=1
         )
+        wires = connection.Wires(client, self._stream)
         while not self._closing:
             try:
-                async with connection.borrow(client, self._stream) as wire:
+                async with wires.borrow() as wire:
                     await self._rewind_if_shortened(wire)
                     while not self._closing:
                         await self._read_once(wire)

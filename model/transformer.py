@@ -121,19 +121,23 @@ class Transformer(nn.Module):
         slots: Tensor,
         *,
         groups: RowGroups | None = None,
+        picture_slots: Tensor | None = None,
     ) -> Tensor:
         """One token a row: reads earlier keys sparsely, writes its own; returns hidden states (rows, hidden).
 
         input_ids, positions (absolute), left_slots, slots: int64, shape = (rows,). With `groups` the rows
         must be ordered as it says, and nothing is asked of the device; without, rows may come in any order
-        and the positions are read back (a synchronisation on CUDA).
+        and the positions are read back (a synchronisation on CUDA). `picture_slots`, shape = (rows,), names
+        for right-text rows a slot with the same picture as their own: what several read is read once on a
+        CPU.
         """
+        picture_slots = slots if picture_slots is None else picture_slots
         if groups is None:
             order = self._segment_order(positions)
             if order is not None:
-                hidden = self.decode(
-                    input_ids[order], positions[order], cache, left_slots[order], slots[order]
-                )
+                tensors = (input_ids, positions, left_slots, slots, picture_slots)
+                ids, places, lefts, bodies, pictures = (tensor[order] for tensor in tensors)
+                hidden = self.decode(ids, places, cache, lefts, bodies, picture_slots=pictures)
                 return torch.empty_like(hidden).index_copy_(0, order, hidden)
             groups = RowGroups.of(self.config, positions.tolist())
         config = self.config
@@ -141,7 +145,7 @@ class Transformer(nn.Module):
             kind: (self._buffer(kind, "cells"), self._buffer(kind, "valid")) for kind in set(self.kinds)
         }
         plan = CpuStep.plan if positions.device.type == "cpu" else DecodeStep.plan
-        step = plan(cache, tables, GroupedRows(groups, positions, left_slots, slots))
+        step = plan(cache, tables, GroupedRows(groups, positions, left_slots, slots, picture_slots))
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             fused = qkv.view(-1, 3, config.num_heads, config.head_size)

@@ -7,10 +7,11 @@ Does not know what is worth logging.
 import logging
 import sys
 from collections.abc import MutableMapping
+from functools import partial
 from typing import Any, TextIO, cast
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 SECRET_FIELDS = frozenset(
     {"authorization", "api_key", "api_keys", "cookie", "set_cookie", "password", "secret", "token"}
@@ -21,28 +22,32 @@ MAX_STRING = 500
 
 
 def configure_logging(*, json: bool, level: str = "INFO", stream: TextIO | None = None) -> None:
-    """Send structlog and the standard library's loggers (uvicorn's too) through one formatter to `stream`.
+    """Send structlog and the standard library's loggers (uvicorn's too) to `stream`, in one format.
 
     `stream` defaults to standard error. Calling it again replaces the earlier configuration.
     """
+    target = stream or sys.stderr
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
+        redact,
     ]
+    renderers = _renderers(json=json, stream=target)
+    # Our own lines do not pass through the standard library, which takes three quarters of a line's time.
     structlog.configure(
-        processors=[*shared, redact, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=partial(_Writer, target),
         cache_logger_on_first_use=False,
     )
-    target = stream or sys.stderr
     handler = logging.StreamHandler(target)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, redact], processors=_renderers(json=json, stream=target)
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     root = logging.getLogger()
@@ -54,8 +59,16 @@ def configure_logging(*, json: bool, level: str = "INFO", stream: TextIO | None 
         server_logger.propagate = True
 
 
-def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    return structlog.stdlib.get_logger(name)
+def get_logger(name: str) -> FilteringBoundLogger:
+    return structlog.get_logger(name)
+
+
+class _Writer(structlog.WriteLogger):
+    """Writes whole lines to a stream; has a name, as loggers of the standard library do."""
+
+    def __init__(self, stream: TextIO, name: str = "") -> None:
+        super().__init__(stream)
+        self.name = name
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> MutableMapping[str, Any]:
@@ -80,10 +93,8 @@ def _safe(key: str, value: Any) -> Any:
 
 def _renderers(*, json: bool, stream: TextIO) -> list[Processor]:
     # No local variables in tracebacks: they hold what clients sent.
-    drop_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if json:
         return [
-            drop_meta,
             structlog.processors.ExceptionRenderer(
                 structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
             ),
@@ -91,4 +102,4 @@ def _renderers(*, json: bool, stream: TextIO) -> list[Processor]:
         ]
     # Columns only get colours where a person is looking at them.
     plain = structlog.dev.plain_traceback
-    return [drop_meta, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
+    return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]

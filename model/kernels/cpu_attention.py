@@ -1,9 +1,10 @@
 """Attention over cached keys on a CPU, where reading the cache is what takes time.
 
 Knows the cache and key positions; no weights. Left text is read in place and once for all rows that share
-it, right text in place, and of the picture only the cells that count are gathered. Each part is a softmax of
-its own; two parts are joined by the logs of their sums, which gives the softmax over both. No shape that a
-kernel sees of a row depends on the other rows, so that batch mates bring hardly any other rounding.
+it, and so is the picture by right-text rows; image rows gather the few cells that count for them. Each part
+is a softmax of its own; two parts are joined by the logs of their sums, which gives the softmax over both. No
+shape that a kernel sees of a row depends on the other rows, so that batch mates bring hardly any other
+rounding.
 """
 
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _join(one: Part, other: Part) -> Part:
-    """The softmax over the keys of both parts."""
+    """The softmax over the keys of both parts, as a part."""
     share = torch.sigmoid(one[1] - other[1])[..., None]
     joined = torch.lerp(other[0].float(), one[0].float(), share)
     return joined, torch.logaddexp(one[1], other[1])
@@ -84,9 +85,7 @@ def _attend_runs(query: Tensor, pool: Tensor, runs: Sequence[Run], length: int) 
         if own.shape[1] < MANY_QUERIES:
             keys = keys.float()
         parts.append(_attend(own, keys.expand(len(own), *keys.shape[1:])))
-    if len(parts) == 1:
-        return parts[0]
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    return _together(parts)
 
 
 def attend_suffix(fused: Tensor, mask: Tensor, pools: Sequence[tuple[Tensor, Sequence[Run], int]]) -> Tensor:
@@ -124,6 +123,9 @@ class CpuStep:
     cell_masks: dict[LayerKind, Tensor]
     right_rows: list[tuple[int, int]]
     """(slot, body keys) of each right-text row."""
+    picture_runs: list[Run]
+    """Right-text rows by the slot from which they read the picture."""
+    num_cells: int
     num_image: int
 
     @classmethod
@@ -156,6 +158,8 @@ class CpuStep:
             right_rows=list(
                 zip(slots[right].tolist(), (positions[right] + 1 - left_length).tolist(), strict=True)
             ),
+            picture_runs=runs_of(rows.picture_slots[right].tolist()),
+            num_cells=cache.config.image_length,
             num_image=rows.groups.num_image,
         )
 
@@ -189,8 +193,19 @@ class CpuStep:
         if self.num_image:
             near = gather(body, self.cells[kind])
             parts.append(_attend(query[: self.num_image], near, self.cell_masks[kind]))
-        for row, (slot, length) in enumerate(self.right_rows, start=self.num_image):
-            parts.append(_attend(query[row : row + 1], body[slot, :length][None]))
-        if len(parts) == 1:
-            return parts[0]
-        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        if self.right_rows:
+            right = query[self.num_image :]
+            picture = _attend_runs(right, body, self.picture_runs, self.num_cells)
+            texts = [
+                _attend(right[row : row + 1], body[slot, self.num_cells : length][None])
+                for row, (slot, length) in enumerate(self.right_rows)
+            ]
+            parts.append(_join(picture, _together(texts)))
+        return _together(parts)
+
+
+def _together(parts: Sequence[Part]) -> Part:
+    """Parts of different rows, one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])

@@ -13,12 +13,16 @@ from model.layout import RowGroups
 
 @dataclass(frozen=True)
 class GroupedRows:
-    """Rows in the order of `groups`; positions (absolute), left_slots, slots: int64, shape = (rows,)."""
+    """Rows in the order of `groups`; positions (absolute), left_slots, slots: int64, shape = (rows,).
+
+    `picture_slots`: of right-text rows, a slot that holds the same picture as their own; of others, any.
+    """
 
     groups: RowGroups
     positions: Tensor
     left_slots: Tensor
     slots: Tensor
+    picture_slots: Tensor
 
     @property
     def image(self) -> slice:

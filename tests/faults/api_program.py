@@ -9,7 +9,6 @@ import signal
 import sys
 from typing import Any
 
-from jobs import connection
 from jobs.client import JobClient
 from jobs.link import AsyncLink
 from tests.jobs.samples import make_job
@@ -27,7 +26,7 @@ def arm(step: str) -> None:
     async def exchange(self: AsyncLink, command: tuple[Any, ...], *_: object) -> tuple[Any, int]:
         if step == "before connecting":
             die()
-        async with connection.borrow(self._client, self._key) as wire:
+        async with self._wires.borrow() as wire:
             if step == "before sending":
                 die()
             packed = b"".join(wire.pack_command(*command))

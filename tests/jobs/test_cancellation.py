@@ -28,6 +28,7 @@ async def forgetful(client: JobClient, monkeypatch: pytest.MonkeyPatch) -> JobCl
 
 async def test_cancelled_waiter_leaves(forgetful: JobClient) -> None:
     submission = await forgetful.submit(make_job())
+    await forgetful._link._wires.close()  # so that the next command needs a connection of the pool
     waiting = asyncio.create_task(forgetful.wait(submission.id, None))
     await asyncio.sleep(0.1)
     waiting.cancel()
@@ -37,6 +38,7 @@ async def test_cancelled_waiter_leaves(forgetful: JobClient) -> None:
 
 async def test_waiter_is_told_when_its_time_is_over(forgetful: JobClient) -> None:
     submission = await forgetful.submit(make_job())
+    await forgetful._link._wires.close()  # so that the next command needs a connection of the pool
     waiting = asyncio.create_task(forgetful.wait(submission.id, 0.1))
     await asyncio.wait({waiting}, timeout=2)
     assert waiting.done()

@@ -49,6 +49,14 @@ def test_step_equals_the_softmax_over_the_mask(
     cache = KeyValueCache(config, count + 3, count)
     for pool in (cache.left[0], cache.body[0]):
         pool.copy_(torch.randn(pool.shape, generator=generator))
+    picture_slots = list(slots)
+    if data.draw(st.booleans()):
+        texts = [row for row, position in enumerate(positions) if position >= config.right_start]
+        for row in texts:
+            picture_slots[row] = slots[texts[0]]
+            cache.body[0][slots[row], : config.image_length] = cache.body[0][
+                picture_slots[row], : config.image_length
+            ]
     fused = torch.randn(count, 3, config.num_heads, config.head_size, generator=generator)
     table = key_table(config, kind)
     step = step_type.plan(
@@ -59,6 +67,7 @@ def test_step_equals_the_softmax_over_the_mask(
             positions=torch.tensor(positions),
             left_slots=torch.tensor(left_slots),
             slots=torch.tensor(slots),
+            picture_slots=torch.tensor(picture_slots),
         ),
     )
     got = step.attend(fused, cache, 0, kind)

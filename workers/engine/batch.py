@@ -43,6 +43,8 @@ class Batch:
     """int64, shape = (rows,): places of the tokens that are drawn."""
     slots: Tensor
     left_slots: Tensor
+    picture_slots: Tensor
+    """Right-text rows of one group read their picture from the slot of the first of them."""
     image: SamplingRows | None
     text: TextRows | None
 
@@ -53,7 +55,9 @@ class Batch:
         prompted = [row for row in members if row.target is Segment.IMAGE]
         image = prompted + [row.shadow for row in prompted if row.shadow is not None]
         right = [row for row in members if row.target is Segment.RIGHT_TEXT]
+        right.sort(key=lambda row: row.group.order)  # those that read one picture stand together
         rows = (*left, *image, *right)
+        picture_slots = {id(row.group): row.slot for row in reversed(right)}
 
         def long(values: list[int]) -> Tensor:
             return torch.tensor(values, dtype=torch.int64, device=device)
@@ -69,6 +73,7 @@ class Batch:
             positions=positions,
             slots=long([row.slot for row in rows]),
             left_slots=long([row.left_slot for row in rows]),
+            picture_slots=long([picture_slots.get(id(row.group), row.slot) for row in rows]),
             image=_sampling(image, image_positions, _guidance(prompted, device)) if image else None,
             text=_text_rows(left + right, text_positions) if left or right else None,
         )

@@ -149,6 +149,7 @@ class Runner:
             batch.left_slots,
             batch.slots,
             groups=batch.groups(self._config),
+            picture_slots=batch.picture_slots,
         )
         return self._draw(batch, hidden)
 

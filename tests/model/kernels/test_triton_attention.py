@@ -53,7 +53,8 @@ def plain(
     tables = {kind: (table.cells.to(fused.device), table.valid.to(fused.device))}
     ordered = torch.tensor([positions[row] for row in order], device=fused.device)
     groups = RowGroups.of(config, ordered.tolist())
-    step = DecodeStep.plan(cache, tables, GroupedRows(groups, ordered, left_slots[order], slots[order]))
+    rows = GroupedRows(groups, ordered, left_slots[order], slots[order], slots[order])
+    step = DecodeStep.plan(cache, tables, rows)
     split = fused[order].view(len(order), 3, config.num_heads, config.head_size)
     context = step.attend(split, cache, 0, kind)
     return torch.empty_like(context).index_copy_(0, torch.tensor(order, device=fused.device), context)

@@ -90,26 +90,19 @@ def _measure_row(row: Row, both: Peers, repeats: int, measured: dict[str, Row]) 
 
 
 def _rows(both: Peers) -> Iterator[Row]:
+    prompts = (f"{PROMPT} {word}" for word in words(100))
+    files = (picture(both.rudolph.input_side, number)[1] for number in count())
     for candidates in (1, 4, 16):
-        yield _image_row(both, candidates)
+        yield _image_row(both, prompts, candidates)
     for candidates in (1, 16):
-        yield _caption_row(both, candidates)
-    yield _caption_row(both, 1, SHORT_CAPTION)
+        yield _caption_row(both, files, candidates)
+    yield _caption_row(both, files, 1, SHORT_CAPTION)
     for num_classes in (10, 100):
-        yield _classify_row(both, num_classes)
-    yield _rank_row(both)
+        yield _classify_row(both, files, num_classes)
+    yield _rank_row(both, prompts)
 
 
-def _prompts() -> Iterator[str]:
-    return (f"{PROMPT} {word}" for word in words(100))
-
-
-def _files(both: Peers) -> Iterator[bytes]:
-    return (picture(both.rudolph.input_side, number)[1] for number in count())
-
-
-def _image_row(both: Peers, candidates: int) -> Row:
-    prompts = _prompts()
+def _image_row(both: Peers, prompts: Iterator[str], candidates: int) -> Row:
     batch = min(candidates, REFERENCE_BATCH)
 
     def ours() -> Any:
@@ -130,12 +123,11 @@ def _image_row(both: Peers, candidates: int) -> Row:
     )
 
 
-def _caption_row(both: Peers, candidates: int, length: int | None = None) -> Row:
+def _caption_row(both: Peers, files: Iterator[bytes], candidates: int, length: int | None = None) -> Row:
     """Captions that end after `length` tokens, the template's among them, or where the room ends.
 
     The package draws on to the end of the room in either case: it looks for the end of a text afterwards.
     """
-    files = _files(both)
     image, _ = picture(both.rudolph.input_side, 0)
     batch = min(candidates, REFERENCE_BATCH)
 
@@ -158,8 +150,7 @@ def _caption_row(both: Peers, candidates: int, length: int | None = None) -> Row
     )
 
 
-def _classify_row(both: Peers, num_classes: int) -> Row:
-    files = _files(both)
+def _classify_row(both: Peers, files: Iterator[bytes], num_classes: int) -> Row:
     image, _ = picture(both.rudolph.input_side, 0)
     classes = tuple(words(num_classes))
     template = f"{TEMPLATE} {{}}"
@@ -173,8 +164,7 @@ def _classify_row(both: Peers, num_classes: int) -> Row:
     )
 
 
-def _rank_row(both: Peers) -> Row:
-    prompts = _prompts()
+def _rank_row(both: Peers, prompts: Iterator[str]) -> Row:
     codes = both.codes.repeat(16, 1)
     codes[:, 0] = torch.arange(16)
     pictures = tuple(Codes(tuple(one)) for one in codes.tolist())

@@ -29,7 +29,7 @@ RUN python docker/install_dependencies.py --torch-index "$TORCH_INDEX" worker
 
 # ---- the project itself ----------------------------------------------------------------------------------
 FROM scratch AS source
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY app app
 COPY cli cli
 COPY jobs jobs

@@ -93,7 +93,7 @@ $(STAMPS)/build-tools: $(STAMPS)/python constraints.txt
 	@$(PIP) install -c constraints.txt setuptools wheel Cython
 	@touch $@
 
-$(STAMPS)/run: $(STAMPS)/build-tools pyproject.toml constraints.txt
+$(STAMPS)/run: $(STAMPS)/build-tools pyproject.toml constraints.txt setup.py $(wildcard model/kernels/avx512/*.[ch])
 	@echo "installing the server (a few minutes the first time: torch is large)"
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[worker,embedded]'
 	@touch $@

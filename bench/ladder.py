@@ -68,8 +68,11 @@ def climb(*, quick: bool, repeats: int = 10) -> Iterator[Rung]:
         yield Rung("packed products, GELU inside", _sparse(plain, config, repeats))
         del plain
         packed = _ours(config, weights, torch.bfloat16)
-        packed.pack()
+        packed.pack(as_one=False)
         yield Rung("bfloat16", _sparse(packed, config, repeats))
+        packed = _ours(config, weights, torch.bfloat16)
+        packed.pack()
+        yield Rung("all layers in one call, kernels in C", _sparse(packed, config, repeats))
         yield _ahead(packed, config)
         for rows in (4, 16):
             yield Rung(f"instead: {rows} rows at once", _sparse(packed, config, repeats, rows))

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.blocks import LAYER_NORM_EPSILON, Attend, Block, SparseStack
+from model.blocks import LAYER_NORM_EPSILON, Attend, SparseStack
 from model.config import PAD_ID, ModelConfig
 from model.kernels.attention import CachedRows, DecodeStep, attend_rows
 from model.kernels.cpu_attention import CpuStep
-from model.kernels.cpu_linear import PackedLinear, can_pack, can_pack_int8, packed, packed_int8
 from model.kernels.grouped_rows import GroupedRows
 from model.kv_cache import KeyValueCache
 from model.layout import RowGroups, segment_of
 from model.masks import LayerKind, full_mask, key_table, layer_kinds
+from model.packing import Packed, pack
 
 
 class Transformer(nn.Module):
@@ -42,7 +42,7 @@ class Transformer(nn.Module):
         )
         self.transformer = SparseStack(config)
         self.kinds = layer_kinds(config)
-        self._packed_heads: tuple[PackedLinear, PackedLinear] | None = None
+        self._packed: Packed | None = None
         # Explicitly on the CPU, so that a network built on the meta device still has its real tables.
         for kind in LayerKind:
             table = key_table(config, kind)
@@ -99,6 +99,9 @@ class Transformer(nn.Module):
         end = start + length
         if length == 0 or end > self.config.total_length:
             raise ValueError(f"positions [{start}, {end}) do not fit {self.config.total_length}")
+        x = self._embed_rows(input_ids, start)
+        if self._packed is not None and self._packed.stack is not None:
+            return self._packed.stack.rows(x, past, start, write=write)
         masks = {kind: self._buffer(kind, "mask")[start:end, :end] for kind in LayerKind}
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
@@ -107,7 +110,7 @@ class Transformer(nn.Module):
                 rows, length, -1
             )
 
-        return self._run_blocks(self._embed_rows(input_ids, start), attend)
+        return self._run_blocks(x, attend)
 
     # Single tokens --------------------------------------------------------------------------------------
 
@@ -141,17 +144,18 @@ class Transformer(nn.Module):
                 return torch.empty_like(hidden).index_copy_(0, order, hidden)
             groups = RowGroups.of(self.config, positions.tolist())
         config = self.config
-        tables = {
-            kind: (self._buffer(kind, "cells"), self._buffer(kind, "valid")) for kind in set(self.kinds)
-        }
+        rows = GroupedRows(groups, positions, left_slots, slots, picture_slots)
+        x = self._embed_step(input_ids, positions, groups)
+        if self._packed is not None and self._packed.stack is not None:
+            return self._packed.stack.step(x, rows, cache)
         plan = CpuStep.plan if positions.device.type == "cpu" else DecodeStep.plan
-        step = plan(cache, tables, GroupedRows(groups, positions, left_slots, slots, picture_slots))
+        step = plan(cache, {kind: self.key_table(kind) for kind in set(self.kinds)}, rows)
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             fused = qkv.view(-1, 3, config.num_heads, config.head_size)
             return step.attend(fused, cache, layer, self.kinds[layer])
 
-        return self._run_blocks(self._embed_step(input_ids, positions, groups), attend)
+        return self._run_blocks(x, attend)
 
     def _segment_order(self, positions: Tensor) -> Tensor | None:
         """Permutation that orders rows by segment; None when they already are."""
@@ -179,8 +183,8 @@ class Transformer(nn.Module):
 
     def _head_columns(self, hidden: Tensor, start: int, width: int) -> Tensor:
         normed = self.to_logits[0](self.transformer.final_layernorm(hidden))
-        if self._packed_heads is not None:
-            return self._packed_heads[start > 0](normed)[..., :width]
+        if self._packed is not None:
+            return (self._packed.image_head if start else self._packed.text_head)(normed)[..., :width]
         linear = cast(nn.Linear, self.to_logits[1])
         columns = slice(start, start + width)
         return functional.linear(normed, linear.weight[columns], linear.bias[columns])
@@ -188,52 +192,36 @@ class Transformer(nn.Module):
     # Serving on a CPU -----------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def pack(self, *, int8: bool = False) -> None:
+    def pack(self, *, int8: bool = False, as_one: bool = True) -> None:
         """Re-lay the weights for products on this CPU; elsewhere, and the second time, nothing happens.
 
         Afterwards the network serves only: it has no state dict, no gradients and cannot change its device or
         dtype. In bfloat16 the residual stream and the LayerNorms are float32 from here on. With `int8` the
         layers' weights become whole numbers (the heads' do not); RuntimeError where there is no way to
-        multiply them.
+        multiply them. Without `as_one` all layers run by torch's operations, as they do on processors that
+        have no kernel for them together.
         """
-        linear = self.to_logits[1]
-        if self._packed_heads is not None or not isinstance(linear, nn.Linear) or not can_pack(linear):
-            return
-        if int8 and not can_pack_int8():
-            raise RuntimeError("int8 weights were asked for, but this build of torch cannot multiply them")
-        make = packed_int8 if int8 else packed
-        for layer in self.transformer.layers:
-            block = cast(Block, layer)
-            attention, mlp = block.attention, block.mlp
-            attention.add_module("query_key_value", make(attention.query_key_value))
-            attention.add_module("dense", make(attention.dense))
-            mlp.add_module("dense_h_to_4h", make(mlp.dense_h_to_4h, gelu=True))
-            mlp.add_module("gelu", nn.Identity())
-            mlp.add_module("dense_4h_to_h", make(mlp.dense_4h_to_h))
-        text = self.config.text_vocab_size
-        self._packed_heads = (
-            PackedLinear(linear.weight[:text], linear.bias[:text]),
-            PackedLinear(linear.weight[text:], linear.bias[text:]),
-        )
-        self.to_logits[1] = nn.Identity()
-        for module in self.modules():
-            if isinstance(module, nn.LayerNorm):
-                module.float()
+        if self._packed is None:
+            self._packed = pack(self, int8=int8, as_one=as_one)
 
     @property
     def hidden_dtype(self) -> torch.dtype:
         """Number format of the hidden states that `prefill`, `decode` and `encode` return."""
-        if self._packed_heads is not None:
+        if self._packed is not None:
             return torch.float32
         return self.text_embeddings.weight.dtype
 
     # Parts ----------------------------------------------------------------------------------------------
 
+    def key_table(self, kind: LayerKind) -> tuple[Tensor, Tensor]:
+        """Cells and which of them count, as in `KeyTable`, on the device of the weights."""
+        return self._buffer(kind, "cells"), self._buffer(kind, "valid")
+
     def _buffer(self, kind: LayerKind, name: str) -> Tensor:
         return self.get_buffer(f"{kind}_{name}")
 
     def _run_blocks(self, x: Tensor, attend: Attend) -> Tensor:
-        if self._packed_heads is not None:
+        if self._packed is not None:
             x = x.float()
         for layer, block in enumerate(self.transformer.layers):
             x = block(x, layer, attend)

@@ -17,7 +17,8 @@ from model.kernels.triton_norm import EmbeddingTables, add_and_norm, embed_and_n
 from model.kv_cache import KeyValueCache
 
 if TYPE_CHECKING:
-    from model.transformer import Block, Transformer
+    from model.blocks import Block
+    from model.transformer import Transformer
 
 GELU_TOLERANCE = 2e-4
 """tanh- and erf-GELU differ by up to 4.7e-4; float16 rounds their negative values by 6e-5 at most."""

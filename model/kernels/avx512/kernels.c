@@ -1,0 +1,192 @@
+/* Linear layers, and runs of tokens through the whole network in one parallel region.
+ *
+ * Knows addresses and shapes; which slot holds what is the caller's. Within a run threads wait for one another
+ * after each part, which costs a microsecond where calls into a library cost tens.
+ */
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
+
+#include "kernels.h"
+
+#include <omp.h>
+
+#include "attention.h"
+#include "linear.h"
+#include "norm.h"
+
+#define WIDENING 4 /* the feed-forward part is so many times as wide inside */
+#define ALIGNMENT 64
+
+void rudolph_linear(const void *x, size_t rows, size_t inputs, const void *weight, const float *bias, size_t outputs,
+                    int gelu, void *narrow, float *wide, int threads)
+{
+    const Linear linear = {weight, bias, inputs, outputs, gelu};
+    const Output out = {wide, narrow, outputs};
+#pragma omp parallel num_threads(threads)
+    multiply(x, rows, &linear, &out, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
+}
+
+/* ---- the network --------------------------------------------------------------------------------------- */
+
+typedef struct {
+    bf16 *normed;  /* (rows, hidden): what a product reads */
+    bf16 *fused;   /* (rows, 3, hidden): query, key, value */
+    bf16 *context; /* (rows, hidden) */
+    bf16 *inner;   /* (rows, 4 hidden) */
+    float *branch; /* (rows, hidden) */
+    char *threads; /* a Scratch for each thread */
+    size_t thread_bytes;
+} Workspace;
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static size_t thread_bytes(const Shape *shape)
+{
+    size_t positions = (size_t)(shape->left_length + shape->body_length);
+    return aligned(positions * sizeof(bf16 *)) + aligned(positions * GROUP * sizeof(float));
+}
+
+static Scratch thread_scratch(const Workspace *work, const Shape *shape, size_t thread)
+{
+    char *own = work->threads + thread * work->thread_bytes;
+    size_t positions = (size_t)(shape->left_length + shape->body_length);
+    return (Scratch){(const bf16 **)own, (float *)(own + aligned(positions * sizeof(bf16 *)))};
+}
+
+/* Lays the workspace out from `start` on; returns how many bytes that takes without the threads'. */
+static size_t lay_out(Workspace *work, uintptr_t start, const Shape *shape, size_t count)
+{
+    size_t values = count * (size_t)shape->hidden;
+    uintptr_t at = start;
+#define TAKE(field, count) work->field = (void *)at; at += aligned((count) * sizeof *work->field)
+    TAKE(normed, values);
+    TAKE(fused, 3 * values);
+    TAKE(context, values);
+    TAKE(inner, WIDENING * values);
+    TAKE(branch, values);
+#undef TAKE
+    work->threads = (char *)at;
+    work->thread_bytes = thread_bytes(shape);
+    return at - start;
+}
+
+size_t rudolph_scratch_bytes(const Shape *shape, size_t tokens, int threads)
+{
+    Workspace work;
+    return lay_out(&work, 0, shape, tokens) + (size_t)threads * thread_bytes(shape) + ALIGNMENT;
+}
+
+static Norm norm_of(const void *const addresses[2])
+{
+    return (Norm){addresses[0], addresses[1]};
+}
+
+static Linear linear_of(const void *const addresses[2], size_t inputs, size_t outputs, int gelu)
+{
+    return (Linear){addresses[0], addresses[1], inputs, outputs, gelu};
+}
+
+/* Key and value of a position that token `row` sees; `place` counts from the end of the left text. */
+INLINE bf16 *token_at(const Shape *shape, const LayerAddresses *layer, const Tokens *tokens, const Workspace *work,
+                      size_t row, int64_t place)
+{
+    int64_t position = place + shape->left_length, hidden = shape->hidden;
+    if (tokens->length && position >= tokens->start) {
+        int64_t first = (int64_t)row / tokens->length * tokens->length;
+        return work->fused + ((first + position - tokens->start) * 3 + 1) * hidden;
+    }
+    if (place < 0)
+        return (bf16 *)layer->left + (tokens->left_slots[row] * shape->left_length + position) * 2 * hidden;
+    int shared = place < shape->image_length && tokens->positions[row] >= shape->left_length + shape->image_length;
+    int64_t slot = shared ? tokens->picture_slots[row] : tokens->slots[row];
+    return (bf16 *)layer->body + (slot * shape->body_length + place) * 2 * hidden;
+}
+
+/* Lists what a token sees, itself among it; returns how many. */
+static size_t list_seen(const Shape *shape, const LayerAddresses *layer, const Tokens *tokens, const Workspace *work,
+                        size_t row, const bf16 **seen)
+{
+    int64_t own = tokens->positions[row] - shape->left_length;
+    int is_image = own >= 0 && own < shape->image_length;
+    size_t count = 0;
+    for (int64_t place = -shape->left_length; place <= (is_image ? -1 : own); place++)
+        seen[count++] = token_at(shape, layer, tokens, work, row, place);
+    if (is_image) {
+        const int64_t *cells = layer->cells + own * layer->num_cells;
+        for (int64_t key = 0; key < layer->num_cells && cells[key] >= 0; key++)
+            seen[count++] = token_at(shape, layer, tokens, work, row, cells[key]);
+    }
+    return count;
+}
+
+/* One thread's part of a layer's attention. A group of heads goes through all tokens: what they share stays near. */
+static void attend(const Shape *shape, const LayerAddresses *layer, const Tokens *tokens, const Workspace *work,
+                   size_t thread, size_t threads)
+{
+    size_t heads = (size_t)shape->heads, hidden = (size_t)shape->hidden, count = (size_t)tokens->count;
+    Scratch scratch = thread_scratch(work, shape, thread);
+    size_t begin, end;
+    share((heads + GROUP - 1) / GROUP * count, thread, threads, &begin, &end);
+    for (size_t part = begin; part < end; part++) {
+        size_t head = part / count * GROUP, row = part % count;
+        size_t seen = list_seen(shape, layer, tokens, work, row, scratch.tokens);
+        attend_heads(heads - head < GROUP ? heads - head : GROUP, hidden / heads, work->fused + row * 3 * hidden, &scratch,
+                     seen, head, hidden, work->context + row * hidden);
+    }
+}
+
+/* One thread's way through all layers. */
+static void run_layers(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden,
+                       const Workspace *work, size_t thread, size_t threads)
+{
+    const size_t size = (size_t)shape->hidden, count = (size_t)tokens->count, wide = WIDENING * size;
+    const Output fused = {NULL, work->fused, 3 * size}, branch = {work->branch, NULL, size}, inner = {NULL, work->inner, wide};
+    size_t begin, end;
+    share(count, thread, threads, &begin, &end);
+    for (int64_t number = 0; number < shape->layers; number++) {
+        const LayerAddresses *layer = layers + number;
+        const Norm input = norm_of(layer->input_norm), attention = norm_of(layer->attention_norm);
+        const Norm middle = norm_of(layer->middle_norm), output = norm_of(layer->output_norm);
+        const Linear query_key_value = linear_of(layer->query_key_value, size, 3 * size, 0);
+        const Linear dense = linear_of(layer->dense, size, size, 0);
+        const Linear widen = linear_of(layer->widen, size, wide, 1), narrow = linear_of(layer->narrow, wide, size, 0);
+
+        for (size_t row = begin; row < end; row++)
+            norm_row(hidden + row * size, size, &input, work->normed + row * size);
+#pragma omp barrier
+        multiply(work->normed, count, &query_key_value, &fused, thread, threads);
+#pragma omp barrier
+        if (!tokens->length) {
+            for (size_t row = begin; row < end; row++)
+                memcpy(token_at(shape, layer, tokens, work, row, tokens->positions[row] - shape->left_length),
+                       work->fused + (row * 3 + 1) * size, 2 * size * sizeof(bf16));
+#pragma omp barrier
+        }
+        attend(shape, layer, tokens, work, thread, threads);
+#pragma omp barrier
+        multiply(work->context, count, &dense, &branch, thread, threads);
+#pragma omp barrier
+        for (size_t row = begin; row < end; row++) {
+            add_normed_row(hidden + row * size, work->branch + row * size, size, &attention, 1);
+            norm_row(hidden + row * size, size, &middle, work->normed + row * size);
+        }
+#pragma omp barrier
+        multiply(work->normed, count, &widen, &inner, thread, threads);
+#pragma omp barrier
+        multiply(work->inner, count, &narrow, &branch, thread, threads);
+#pragma omp barrier
+        for (size_t row = begin; row < end; row++)
+            add_normed_row(hidden + row * size, work->branch + row * size, size, &output, 0);
+    }
+}
+
+void rudolph_run(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden, void *scratch,
+                 int threads)
+{
+    Workspace work;
+    lay_out(&work, aligned((uintptr_t)scratch), shape, (size_t)tokens->count);
+#pragma omp parallel num_threads(threads)
+    run_layers(shape, layers, tokens, hidden, &work, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
+}

@@ -1,0 +1,87 @@
+/* The Python side of the kernels: addresses in, nothing out.
+ *
+ * Compiled for any processor, so that the module can be asked what this one has. Callers (linear.py, stack.py) see to
+ * shapes, types and lifetimes.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "kernels.h"
+
+static PyObject *is_supported(PyObject *self, PyObject *none)
+{
+    (void)self;
+    (void)none;
+    __builtin_cpu_init();
+    return PyBool_FromLong(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                           __builtin_cpu_supports("avx512bf16"));
+}
+
+static PyObject *linear(PyObject *self, PyObject *arguments)
+{
+    unsigned long long x, weight, bias, narrow, wide;
+    Py_ssize_t rows, inputs, outputs;
+    int gelu, threads;
+    (void)self;
+    if (!PyArg_ParseTuple(arguments, "KnnKKnpKKi", &x, &rows, &inputs, &weight, &bias, &outputs, &gelu, &narrow, &wide,
+                          &threads))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    rudolph_linear((const void *)(uintptr_t)x, (size_t)rows, (size_t)inputs, (const void *)(uintptr_t)weight,
+                   (const float *)(uintptr_t)bias, (size_t)outputs, gelu, (void *)(uintptr_t)narrow,
+                   (float *)(uintptr_t)wide, threads);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+/* The shape as six numbers in Python's order. */
+#define SHAPE "(LLLLLL)"
+#define SHAPE_FIELDS(s) &(s).layers, &(s).hidden, &(s).heads, &(s).left_length, &(s).image_length, &(s).body_length
+
+static PyObject *scratch_bytes(PyObject *self, PyObject *arguments)
+{
+    Shape shape;
+    Py_ssize_t tokens;
+    int threads;
+    (void)self;
+    if (!PyArg_ParseTuple(arguments, SHAPE "ni", SHAPE_FIELDS(shape), &tokens, &threads))
+        return NULL;
+    return PyLong_FromSize_t(rudolph_scratch_bytes(&shape, (size_t)tokens, threads));
+}
+
+static PyObject *run(PyObject *self, PyObject *arguments)
+{
+    Shape shape;
+    Tokens tokens;
+    unsigned long long layers, positions, left_slots, slots, picture_slots, hidden, scratch;
+    int threads;
+    (void)self;
+    if (!PyArg_ParseTuple(arguments, SHAPE "KLLLKKKKKKi", SHAPE_FIELDS(shape), &layers, &tokens.count, &tokens.start,
+                          &tokens.length, &positions, &left_slots, &slots, &picture_slots, &hidden, &scratch, &threads))
+        return NULL;
+    tokens.positions = (const int64_t *)(uintptr_t)positions;
+    tokens.left_slots = (const int64_t *)(uintptr_t)left_slots;
+    tokens.slots = (const int64_t *)(uintptr_t)slots;
+    tokens.picture_slots = (const int64_t *)(uintptr_t)picture_slots;
+    Py_BEGIN_ALLOW_THREADS
+    rudolph_run(&shape, (const LayerAddresses *)(uintptr_t)layers, &tokens, (float *)(uintptr_t)hidden,
+                (void *)(uintptr_t)scratch, threads);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"is_supported", is_supported, METH_NOARGS, "Whether this processor has what the kernels are made of."},
+    {"linear", linear, METH_VARARGS, "One product; see linear.py."},
+    {"scratch_bytes", scratch_bytes, METH_VARARGS, "Bytes of scratch that a run needs."},
+    {"run", run, METH_VARARGS, "Tokens through all layers; see stack.py."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, -1, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__kernels(void)
+{
+    return PyModule_Create(&definition);
+}

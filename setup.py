@@ -1,0 +1,24 @@
+"""The part of the build that pyproject.toml has no settled words for: kernels in C.
+
+They are for processors with AVX512-BF16. Where there is no compiler for them the install goes on, and torch
+does their work.
+"""
+
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+KERNELS = Path("model/kernels/avx512")
+
+setup(
+    ext_modules=[
+        Extension(
+            "model.kernels.avx512._kernels",
+            sources=[str(KERNELS / "module.c"), str(KERNELS / "kernels.c")],
+            depends=sorted(str(header) for header in KERNELS.glob("*.h")),
+            extra_compile_args=["-O3", "-fopenmp"],
+            extra_link_args=["-fopenmp"],
+            optional=True,
+        )
+    ]
+)

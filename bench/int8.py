@@ -17,7 +17,9 @@ from jobs.requests import Text2ImageRequest
 from jobs.results import ImagesResult
 from model.checkpoint import load_rudolph
 from model.config import PRESETS
-from model.kernels.cpu_linear import packed, packed_int8
+from model.kernels.avx512 import is_available
+from model.kernels.avx512.linear import Int8PanelLinear, PanelLinear
+from model.kernels.cpu_linear import Int8Linear, PackedLinear
 from model.rudolph import Rudolph
 from model.tasks import Prompts
 from workers.engine.settings import EngineSettings
@@ -55,7 +57,7 @@ def _products() -> list[dict[str, Any]]:
     hidden, layers = PRESETS["350M"].config.hidden_size, PRESETS["350M"].config.num_layers
     shapes = ((3 * hidden, hidden), (hidden, hidden), (4 * hidden, hidden), (hidden, 4 * hidden))
     rows: list[dict[str, Any]] = []
-    for name, make in _FORMATS.items():
+    for name, make in _formats().items():
         stacks = [[make(_linear(shape)) for shape in shapes] for _ in range(WEIGHT_SETS)]
         for count in ROWS:
             inputs = [torch.randn(count, shape[1]) for shape in shapes]
@@ -86,12 +88,21 @@ def _weight_only(linear: nn.Linear) -> Product:
     return lambda x: torch.ops.aten._weight_int8pack_mm(x.bfloat16(), whole, half)
 
 
-_FORMATS: dict[str, Callable[[nn.Linear], Product]] = {
-    "float32": packed,
-    "bfloat16": lambda linear: packed(linear.bfloat16()),
-    "int8 weights alone (torch)": _weight_only,
-    "int8 weights and activations (ours)": lambda linear: packed_int8(linear.bfloat16()),
-}
+def _by(make: Callable[[Tensor, Tensor], nn.Module], dtype: torch.dtype) -> Callable[[nn.Linear], Product]:
+    return lambda linear: make(linear.weight.to(dtype), linear.bias.to(dtype))
+
+
+def _formats() -> dict[str, Callable[[nn.Linear], Product]]:
+    formats: dict[str, Callable[[nn.Linear], Product]] = {
+        "float32, oneDNN": _by(PackedLinear, torch.float32),
+        "bfloat16, oneDNN": _by(PackedLinear, torch.bfloat16),
+        "int8 weights alone, torch": _weight_only,
+        "int8 weights and activations, oneDNN": _by(Int8Linear, torch.bfloat16),
+    }
+    if is_available():
+        formats["bfloat16, ours"] = _by(PanelLinear, torch.bfloat16)
+        formats["int8 weights and activations, ours"] = _by(Int8PanelLinear, torch.bfloat16)
+    return formats
 
 
 # Quality -----------------------------------------------------------------------------------------------

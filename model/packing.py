@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from torch import Tensor, nn
 
-from model.kernels.avx512.linear import PanelLinear
+from model.kernels.avx512.linear import Int8PanelLinear, PanelLinear
 from model.kernels.avx512.stack import Avx512Stack, can_run
 from model.kernels.cpu_linear import Int8Linear, PackedLinear, can_pack, can_pack_int8
 from model.masks import KeyTable, LayerKind
@@ -43,11 +43,12 @@ def pack(network: "Transformer", *, int8: bool, as_one: bool) -> Packed | None:
     as_one = as_one and can_run(config, head.weight)
     if not as_one and not can_pack(head):
         return None
-    if int8 and not can_pack_int8():
+    if int8 and not as_one and not can_pack_int8():
         raise RuntimeError("int8 weights were asked for, but this build of torch cannot multiply them")
     make_head: _MakeLinear = PanelLinear if as_one else PackedLinear
+    make_int8: _MakeLinear = Int8PanelLinear if as_one else Int8Linear
     for block in blocks:
-        _pack_block(block, Int8Linear if int8 else make_head)
+        _pack_block(block, make_int8 if int8 else make_head)
     text = config.text_vocab_size
     text_head = make_head(head.weight[:text], head.bias[:text])
     image_head = make_head(head.weight[text:], head.bias[text:])
@@ -56,7 +57,7 @@ def pack(network: "Transformer", *, int8: bool, as_one: bool) -> Packed | None:
         if isinstance(module, nn.LayerNorm):
             module.float()
     stack = None
-    if as_one and not int8:
+    if as_one:
         tables = {kind: KeyTable(*network.key_table(kind)) for kind in LayerKind}
         stack = Avx512Stack(config, blocks, [tables[kind] for kind in network.kinds])
     return Packed(text_head, image_head, stack)

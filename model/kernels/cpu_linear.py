@@ -100,13 +100,3 @@ def can_pack_int8() -> bool:
     except (AttributeError, RuntimeError):
         return False
     return torch.allclose(product, torch.eye(16))
-
-
-def packed(linear: nn.Linear, *, gelu: bool = False) -> PackedLinear:
-    """The packed form of a plain linear layer."""
-    return PackedLinear(linear.weight, linear.bias, gelu=gelu)
-
-
-def packed_int8(linear: nn.Linear, *, gelu: bool = False) -> Int8Linear:
-    """The same with int8 weights."""
-    return Int8Linear(linear.weight, linear.bias, gelu=gelu)

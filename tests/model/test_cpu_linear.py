@@ -1,14 +1,12 @@
 """Packed linear layers against plain ones, and what they leave of a row's independence."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 from model.config import ModelConfig
-from model.kernels.cpu_linear import can_pack, packed
+from model.kernels.cpu_linear import PackedLinear, can_pack
 from model.kv_cache import KeyValueCache
 from tests.model.architectures import random_ids, random_transformer
 
@@ -16,6 +14,10 @@ from tests.model.architectures import random_ids, random_transformer
 def linear_of(dtype: torch.dtype, in_features: int = 48, out_features: int = 80) -> nn.Linear:
     torch.manual_seed(0)
     return nn.Linear(in_features, out_features).to(dtype).requires_grad_(False)
+
+
+def packed(linear: nn.Linear, *, gelu: bool = False) -> PackedLinear:
+    return PackedLinear(linear.weight, linear.bias, gelu=gelu)
 
 
 @pytest.mark.parametrize("shape", [(48,), (1, 48), (3, 5, 48), (70, 48)])
@@ -55,15 +57,6 @@ def test_half_and_meta_weights_stay_plain():
     assert not can_pack(nn.Linear(4, 4, device="meta"))
 
 
-@pytest.fixture(params=[1, 2])
-def num_threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Threads of the library's products, which a server uses several of."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
 @pytest.mark.usefixtures("num_threads")
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-6), (torch.bfloat16, 1e-4)])
 def test_batch_mates_hardly_change_a_packed_row(dtype: torch.dtype, tolerance: float):
@@ -71,7 +64,7 @@ def test_batch_mates_hardly_change_a_packed_row(dtype: torch.dtype, tolerance: f
     # Sizes at which the library's products for one row and for many do round differently.
     config = ModelConfig(4, 256, 16, 6, 4, 5, 3, 5, bpe_vocab_size=30, image_codebook_size=20)
     network = random_transformer(config, 9).to(dtype)
-    network.pack()
+    network.pack(as_one=False)
     num_rows = 20
     ids = random_ids(config, num_rows, 9)
     ids[:, :6] = ids[0, :6]

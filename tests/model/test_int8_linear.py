@@ -5,9 +5,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from model.kernels.cpu_linear import can_pack_int8, packed_int8
+from model.kernels.cpu_linear import Int8Linear, can_pack_int8
 
 pytestmark = pytest.mark.skipif(not can_pack_int8(), reason="this build of torch multiplies no int8 weights")
+
+
+def packed_int8(linear: nn.Linear, *, gelu: bool = False) -> Int8Linear:
+    return Int8Linear(linear.weight, linear.bias, gelu=gelu)
 
 
 def linear_of(in_features: int = 48, out_features: int = 80) -> nn.Linear:

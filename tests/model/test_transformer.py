@@ -213,14 +213,16 @@ def test_prefix_without_a_cache_is_refused():
         Transformer(config).encode(torch.zeros(1, 2, dtype=torch.int64), start=3)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_packed_network_computes_the_same(dtype: torch.dtype):
+@pytest.mark.parametrize(
+    ("dtype", "as_one"), [(torch.float32, True), (torch.bfloat16, True), (torch.bfloat16, False)]
+)
+def test_packed_network_computes_the_same(dtype: torch.dtype, as_one: bool):
     config = ModelConfig(8, 64, 4, 6, 4, 5, 3, 5, bpe_vocab_size=30, image_codebook_size=20)
     ids = random_ids(config, 3, 7)
     plain, network = random_transformer(config, 7), random_transformer(config, 7).to(dtype)
     expected = plain(ids)
-    network.pack()
-    network.pack()
+    network.pack(as_one=as_one)
+    network.pack(as_one=as_one)
     cache = KeyValueCache(config, 3, 3, dtype=dtype)
     slots = torch.arange(3)
     hidden = [network.prefill(ids[:, :8], cache, slots, slots)]

@@ -1,14 +1,16 @@
 # Addresses are integers; 0 stands for none.
 
 Shape = tuple[int, int, int, int, int, int]
+Linear = tuple[int, int, int, int]
+Tokens = tuple[int, int, int, int, int]
 
 def is_supported() -> bool: ...
 def linear(
-    x: int, rows: int, inputs: int, weight: int, bias: int, outputs: int, gelu: bool, narrow: int, wide: int,
-    threads: int, /,
+    x: int, rows: int, inputs: int, linear: Linear, outputs: int, gelu: bool, out: int, scratch: int,
+    row_scales: int, threads: int, /,
 ) -> None: ...  # fmt: skip
 def scratch_bytes(shape: Shape, tokens: int, threads: int, /) -> int: ...
 def run(
-    shape: Shape, layers: int, tokens: int, start: int, length: int, positions: int, left_slots: int,
-    slots: int, picture_slots: int, hidden: int, scratch: int, threads: int, /,
+    shape: Shape, layers: int, tokens: Tokens, positions: int, left_slots: int, slots: int,
+    picture_slots: int, hidden: int, scratch: int, threads: int, /,
 ) -> None: ...  # fmt: skip

@@ -3,7 +3,7 @@
  * Knows addresses and shapes; which slot holds what is the caller's. Within a run threads wait for one another
  * after each part, which costs a microsecond where calls into a library cost tens.
  */
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")
 
 #include "kernels.h"
 
@@ -16,13 +16,29 @@
 #define WIDENING 4 /* the feed-forward part is so many times as wide inside */
 #define ALIGNMENT 64
 
-void rudolph_linear(const void *x, size_t rows, size_t inputs, const void *weight, const float *bias, size_t outputs,
-                    int gelu, void *narrow, float *wide, int threads)
+static Linear linear_of(const LinearAddresses *from, size_t inputs, size_t outputs, int gelu)
 {
-    const Linear linear = {weight, bias, inputs, outputs, gelu};
-    const Output out = {wide, narrow, outputs};
+    return (Linear){from->weight, from->bias, from->scales, from->starts, inputs, outputs, gelu};
+}
+
+/* Rows [begin, end) as `linear` takes them; whole numbers go to `whole`. */
+static Input as_input(const bf16 *x, const Linear *linear, uint8_t *whole, float *scales, size_t begin, size_t end)
+{
+    if (!linear->scales)
+        return (Input){x, NULL};
+    for (size_t row = begin; row < end; row++)
+        scales[row] = quantise_row(x + row * linear->inputs, linear->inputs, whole + row * linear->inputs);
+    return (Input){whole, scales};
+}
+
+void rudolph_linear(const void *x, size_t rows, size_t inputs, const LinearAddresses *addresses, size_t outputs, int gelu,
+                    void *to, void *scratch, float *row_scales, int threads)
+{
+    const Linear linear = linear_of(addresses, inputs, outputs, gelu);
+    const Output out = {NULL, to, outputs};
+    const Input input = as_input(x, &linear, scratch, row_scales, 0, rows);
 #pragma omp parallel num_threads(threads)
-    multiply(x, rows, &linear, &out, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
+    multiply(&input, rows, &linear, &out, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
 }
 
 /* ---- the network --------------------------------------------------------------------------------------- */
@@ -33,6 +49,8 @@ typedef struct {
     bf16 *context; /* (rows, hidden) */
     bf16 *inner;   /* (rows, 4 hidden) */
     float *branch; /* (rows, hidden) */
+    uint8_t *whole; /* (rows, 4 hidden): what a product of whole numbers reads */
+    float *scales;  /* (rows) */
     char *threads; /* a Scratch for each thread */
     size_t thread_bytes;
 } Workspace;
@@ -66,6 +84,8 @@ static size_t lay_out(Workspace *work, uintptr_t start, const Shape *shape, size
     TAKE(context, values);
     TAKE(inner, WIDENING * values);
     TAKE(branch, values);
+    TAKE(whole, WIDENING * values);
+    TAKE(scales, count);
 #undef TAKE
     work->threads = (char *)at;
     work->thread_bytes = thread_bytes(shape);
@@ -81,11 +101,6 @@ size_t rudolph_scratch_bytes(const Shape *shape, size_t tokens, int threads)
 static Norm norm_of(const void *const addresses[2])
 {
     return (Norm){addresses[0], addresses[1]};
-}
-
-static Linear linear_of(const void *const addresses[2], size_t inputs, size_t outputs, int gelu)
-{
-    return (Linear){addresses[0], addresses[1], inputs, outputs, gelu};
 }
 
 /* Key and value of a position that token `row` sees; `place` counts from the end of the left text. */
@@ -137,6 +152,20 @@ static void attend(const Shape *shape, const LayerAddresses *layer, const Tokens
     }
 }
 
+/* One thread's part of a product whose rows are ready in bfloat16, on all threads. */
+static void multiply_rows(const bf16 *x, const Linear *linear, const Output *out, const Workspace *work, size_t count,
+                          size_t thread, size_t threads)
+{
+    size_t begin, end;
+    share(count, thread, threads, &begin, &end);
+    const Input input = as_input(x, linear, work->whole, work->scales, begin, end);
+    if (linear->scales) {
+#pragma omp barrier
+    }
+    multiply(&input, count, linear, out, thread, threads);
+#pragma omp barrier
+}
+
 /* One thread's way through all layers. */
 static void run_layers(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden,
                        const Workspace *work, size_t thread, size_t threads)
@@ -149,15 +178,14 @@ static void run_layers(const Shape *shape, const LayerAddresses *layers, const T
         const LayerAddresses *layer = layers + number;
         const Norm input = norm_of(layer->input_norm), attention = norm_of(layer->attention_norm);
         const Norm middle = norm_of(layer->middle_norm), output = norm_of(layer->output_norm);
-        const Linear query_key_value = linear_of(layer->query_key_value, size, 3 * size, 0);
-        const Linear dense = linear_of(layer->dense, size, size, 0);
-        const Linear widen = linear_of(layer->widen, size, wide, 1), narrow = linear_of(layer->narrow, wide, size, 0);
+        const Linear query_key_value = linear_of(&layer->query_key_value, size, 3 * size, 0);
+        const Linear dense = linear_of(&layer->dense, size, size, 0);
+        const Linear widen = linear_of(&layer->widen, size, wide, 1), narrow = linear_of(&layer->narrow, wide, size, 0);
 
         for (size_t row = begin; row < end; row++)
             norm_row(hidden + row * size, size, &input, work->normed + row * size);
 #pragma omp barrier
-        multiply(work->normed, count, &query_key_value, &fused, thread, threads);
-#pragma omp barrier
+        multiply_rows(work->normed, &query_key_value, &fused, work, count, thread, threads);
         if (!tokens->length) {
             for (size_t row = begin; row < end; row++)
                 memcpy(token_at(shape, layer, tokens, work, row, tokens->positions[row] - shape->left_length),
@@ -166,27 +194,40 @@ static void run_layers(const Shape *shape, const LayerAddresses *layers, const T
         }
         attend(shape, layer, tokens, work, thread, threads);
 #pragma omp barrier
-        multiply(work->context, count, &dense, &branch, thread, threads);
-#pragma omp barrier
+        multiply_rows(work->context, &dense, &branch, work, count, thread, threads);
         for (size_t row = begin; row < end; row++) {
             add_normed_row(hidden + row * size, work->branch + row * size, size, &attention, 1);
             norm_row(hidden + row * size, size, &middle, work->normed + row * size);
         }
 #pragma omp barrier
-        multiply(work->normed, count, &widen, &inner, thread, threads);
-#pragma omp barrier
-        multiply(work->inner, count, &narrow, &branch, thread, threads);
-#pragma omp barrier
+        multiply_rows(work->normed, &widen, &inner, work, count, thread, threads);
+        multiply_rows(work->inner, &narrow, &branch, work, count, thread, threads);
         for (size_t row = begin; row < end; row++)
             add_normed_row(hidden + row * size, work->branch + row * size, size, &output, 0);
     }
 }
 
-void rudolph_run(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden, void *scratch,
-                 int threads)
+static int exists(const Shape *shape, const Tokens *tokens, int64_t token)
+{
+    const int64_t lasts[] = {shape->left_length + shape->body_length, tokens->num_left_slots, tokens->num_slots,
+                             tokens->num_slots};
+    const int64_t values[] = {tokens->positions[token], tokens->left_slots[token], tokens->slots[token],
+                              tokens->picture_slots[token]};
+    for (int field = 0; field < 4; field++)
+        if (values[field] < 0 || values[field] >= lasts[field])
+            return 0;
+    return 1;
+}
+
+int64_t rudolph_run(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden, void *scratch,
+                    int threads)
 {
     Workspace work;
+    for (int64_t token = 0; token < tokens->count; token++)
+        if (!exists(shape, tokens, token))
+            return token;
     lay_out(&work, aligned((uintptr_t)scratch), shape, (size_t)tokens->count);
 #pragma omp parallel num_threads(threads)
     run_layers(shape, layers, tokens, hidden, &work, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
+    return -1;
 }

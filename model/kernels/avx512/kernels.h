@@ -5,10 +5,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A layer as addresses, in the order of step.py: norms as weight, bias; products as panels, bias. */
+/* A linear layer as addresses; `Linear` in linear.h says what lies there. */
+typedef struct {
+    const void *weight, *bias, *scales, *starts;
+} LinearAddresses;
+
+/* A layer as addresses, in the order of stack.py; norms as weight, bias. */
 typedef struct {
     const void *input_norm[2], *attention_norm[2], *middle_norm[2], *output_norm[2];
-    const void *query_key_value[2], *dense[2], *widen[2], *narrow[2];
+    LinearAddresses query_key_value, dense, widen, narrow;
     const int64_t *cells; /* shape = (image_length, num_cells): places in the body, from 0; -1 ends a row */
     int64_t num_cells;
     void *left, *body; /* this layer's pools of keys and values */
@@ -25,18 +30,21 @@ typedef struct {
  * position `start` on, which see the slots' tokens before `start` and one another.
  */
 typedef struct {
-    int64_t count, start, length;
+    int64_t count, start, length, num_left_slots, num_slots;
     const int64_t *positions, *left_slots, *slots, *picture_slots;
 } Tokens;
 
-void rudolph_linear(const void *x, size_t rows, size_t inputs, const void *weight, const float *bias, size_t outputs,
-                    int gelu, void *narrow, float *wide, int threads);
+/* x: bfloat16, shape = (rows, inputs); out likewise. Where weights are whole numbers, `scratch` takes the rows in whole
+ * numbers and `row_scales` their scales. */
+void rudolph_linear(const void *x, size_t rows, size_t inputs, const LinearAddresses *linear, size_t outputs, int gelu,
+                    void *out, void *scratch, float *row_scales, int threads);
 
 /* Bytes that a run needs beside its arguments. */
 size_t rudolph_scratch_bytes(const Shape *shape, size_t tokens, int threads);
 
-/* All layers; hidden: shape = (tokens, hidden), embeddings before and hidden states afterwards. */
-void rudolph_run(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden, void *scratch,
+/* All layers; hidden: shape = (tokens, hidden), embeddings before and hidden states afterwards. Returns the first token
+ * whose position or slot does not exist, in which case nothing was done, or -1. */
+int64_t rudolph_run(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden, void *scratch,
                  int threads);
 
 #endif

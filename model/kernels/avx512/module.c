@@ -14,23 +14,24 @@ static PyObject *is_supported(PyObject *self, PyObject *none)
     (void)none;
     __builtin_cpu_init();
     return PyBool_FromLong(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") &&
                            __builtin_cpu_supports("avx512bf16"));
 }
 
 static PyObject *linear(PyObject *self, PyObject *arguments)
 {
-    unsigned long long x, weight, bias, narrow, wide;
+    unsigned long long x, weight, bias, scales, starts, out, scratch, row_scales;
     Py_ssize_t rows, inputs, outputs;
     int gelu, threads;
     (void)self;
-    if (!PyArg_ParseTuple(arguments, "KnnKKnpKKi", &x, &rows, &inputs, &weight, &bias, &outputs, &gelu, &narrow, &wide,
-                          &threads))
+    if (!PyArg_ParseTuple(arguments, "Knn(KKKK)npKKKi", &x, &rows, &inputs, &weight, &bias, &scales, &starts, &outputs,
+                          &gelu, &out, &scratch, &row_scales, &threads))
         return NULL;
+    const LinearAddresses addresses = {(const void *)(uintptr_t)weight, (const void *)(uintptr_t)bias,
+                                       (const void *)(uintptr_t)scales, (const void *)(uintptr_t)starts};
     Py_BEGIN_ALLOW_THREADS
-    rudolph_linear((const void *)(uintptr_t)x, (size_t)rows, (size_t)inputs, (const void *)(uintptr_t)weight,
-                   (const float *)(uintptr_t)bias, (size_t)outputs, gelu, (void *)(uintptr_t)narrow,
-                   (float *)(uintptr_t)wide, threads);
+    rudolph_linear((const void *)(uintptr_t)x, (size_t)rows, (size_t)inputs, &addresses, (size_t)outputs, gelu,
+                   (void *)(uintptr_t)out, (void *)(uintptr_t)scratch, (float *)(uintptr_t)row_scales, threads);
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
@@ -56,18 +57,22 @@ static PyObject *run(PyObject *self, PyObject *arguments)
     Tokens tokens;
     unsigned long long layers, positions, left_slots, slots, picture_slots, hidden, scratch;
     int threads;
+    int64_t wrong;
     (void)self;
-    if (!PyArg_ParseTuple(arguments, SHAPE "KLLLKKKKKKi", SHAPE_FIELDS(shape), &layers, &tokens.count, &tokens.start,
-                          &tokens.length, &positions, &left_slots, &slots, &picture_slots, &hidden, &scratch, &threads))
+    if (!PyArg_ParseTuple(arguments, SHAPE "K(LLLLL)KKKKKKi", SHAPE_FIELDS(shape), &layers, &tokens.count, &tokens.start,
+                          &tokens.length, &tokens.num_left_slots, &tokens.num_slots, &positions, &left_slots, &slots, &picture_slots, &hidden, &scratch, &threads))
         return NULL;
     tokens.positions = (const int64_t *)(uintptr_t)positions;
     tokens.left_slots = (const int64_t *)(uintptr_t)left_slots;
     tokens.slots = (const int64_t *)(uintptr_t)slots;
     tokens.picture_slots = (const int64_t *)(uintptr_t)picture_slots;
     Py_BEGIN_ALLOW_THREADS
-    rudolph_run(&shape, (const LayerAddresses *)(uintptr_t)layers, &tokens, (float *)(uintptr_t)hidden,
-                (void *)(uintptr_t)scratch, threads);
+    wrong = rudolph_run(&shape, (const LayerAddresses *)(uintptr_t)layers, &tokens, (float *)(uintptr_t)hidden,
+                        (void *)(uintptr_t)scratch, threads);
     Py_END_ALLOW_THREADS
+    if (wrong >= 0)
+        return PyErr_Format(PyExc_IndexError, "token %lld: its position or one of its slots is not in the cache",
+                            (long long)wrong);
     Py_RETURN_NONE;
 }
 

@@ -7,13 +7,14 @@ and in a prompt.
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
+from weakref import ReferenceType, ref
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.config import ModelConfig
 from model.kernels.avx512 import is_available
-from model.kernels.avx512.linear import PanelLinear
+from model.kernels.avx512.linear import LANES, PanelLinear
 from model.kernels.grouped_rows import GroupedRows
 from model.kv_cache import KeyValueCache
 from model.masks import KeyTable
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 
 MAX_HEAD_SIZE = 128
 """`MAX_HEAD_SIZE` of attention.h."""
-LANES = 16
-"""Numbers in a vector."""
-NUM_ADDRESSES = 20
+NUM_ADDRESSES = 28
 """Fields of `LayerAddresses` in kernels.h, of which the last two are the cache's."""
 END_OF_CELLS = -1
 
@@ -55,57 +54,64 @@ class Avx512Stack:
         self._addresses = torch.zeros(len(blocks), NUM_ADDRESSES, dtype=torch.int64)
         for layer, (block, table) in enumerate(zip(blocks, tables, strict=True)):
             own = cells[id(table)]
-            tensors = [*_norms_and_products(block), own]
-            self._addresses[layer, :-2] = torch.tensor([t.data_ptr() for t in tensors] + [own.shape[1]])
-        self._cache: KeyValueCache | None = None
+            addresses = [*_addresses(block), own.data_ptr(), own.shape[1]]
+            self._addresses[layer, :-2] = torch.tensor(addresses)
+        self._cache: ReferenceType[KeyValueCache] | None = None
 
     def step(self, x: Tensor, rows: GroupedRows, cache: KeyValueCache) -> Tensor:
         """One token a row; keys and values go into the cache, which holds bfloat16.
 
         x: embeddings, shape = (rows, hidden). Returns hidden states behind the last layer, float32, of that
-        shape.
+        shape. Raises IndexError for positions and slots that the cache does not have.
         """
-        self._use(cache)
-        return self._run(x, rows.positions, (rows.left_slots, rows.slots, rows.picture_slots))
+        return self._run(x, cache, rows.positions, (rows.left_slots, rows.slots, rows.picture_slots))
 
     def rows(self, x: Tensor, past: "CachedRows | None", start: int, *, write: bool) -> Tensor:
         """Rows of positions [start, start + length), which see one another and those before, in the cache.
 
         x: embeddings, shape = (rows, length, hidden). With `write` new keys and values go into the cache.
-        Returns hidden states behind the last layer, float32, of that shape.
+        Returns hidden states behind the last layer, float32, of that shape. Raises as `step`.
         """
         num_rows, length, _ = x.shape
         none = torch.zeros(num_rows, dtype=torch.int64)
         left_slots, slots = (none, none) if past is None else (past.left_slots, past.slots)
-        if past is not None:
-            self._use(past.cache)
+        cache = None if past is None else past.cache
         positions = torch.arange(start, start + length).repeat(num_rows)
         by_token = [each.repeat_interleave(length) for each in (left_slots, slots, slots)]
-        return self._run(x.flatten(0, 1), positions, by_token, start, 0 if write else length).view(x.shape)
+        unseen = (0, 0) if write else (start, length)
+        return self._run(x.flatten(0, 1), cache, positions, by_token, unseen).view(x.shape)
 
     def _use(self, cache: KeyValueCache) -> None:
-        if cache is self._cache:
+        if self._cache is not None and self._cache() is cache:
             return
         if cache.dtype != torch.bfloat16:
             raise ValueError(f"the cache must hold bfloat16, not {cache.dtype}")
         pools = zip(cache.left, cache.body, strict=True)
         self._addresses[:, -2:] = torch.tensor([[left.data_ptr(), body.data_ptr()] for left, body in pools])
-        self._cache = cache
+        self._cache = ref(cache)
 
     def _run(
-        self, x: Tensor, positions: Tensor, slots: Sequence[Tensor], start: int = 0, length: int = 0
+        self,
+        x: Tensor,
+        cache: KeyValueCache | None,
+        positions: Tensor,
+        slots: Sequence[Tensor],
+        unseen: tuple[int, int] = (0, 0),
     ) -> Tensor:
-        """`length` 0: through the cache; else sequences of so many tokens that leave no trace."""
+        """`unseen`: start and length of sequences that leave no trace in the cache; length 0: none does."""
         from model.kernels.avx512 import _kernels
 
+        if cache is not None:
+            self._use(cache)
+        num_slots = (1, 1) if cache is None else (cache.num_left_slots, cache.num_slots)
         hidden = x.to(torch.float32, copy=True).contiguous()
         positions, left, body, pictures = (each.contiguous() for each in (positions, *slots))
         threads = torch.get_num_threads()
         scratch = torch.empty(_kernels.scratch_bytes(self._shape, len(x), threads), dtype=torch.uint8)
         _kernels.run(
-            self._shape, self._addresses.data_ptr(), len(x), start, length, positions.data_ptr(),
-            left.data_ptr(), body.data_ptr(), pictures.data_ptr(), hidden.data_ptr(), scratch.data_ptr(),
-            threads,
+            self._shape, self._addresses.data_ptr(), (len(x), *unseen, *num_slots),
+            positions.data_ptr(), left.data_ptr(), body.data_ptr(), pictures.data_ptr(),
+            hidden.data_ptr(), scratch.data_ptr(), threads,
         )  # fmt: skip
         return hidden
 
@@ -115,7 +121,7 @@ def _ended(table: KeyTable) -> Tensor:
     return table.cells.masked_fill(~table.valid, END_OF_CELLS).contiguous()
 
 
-def _norms_and_products(block: "Block") -> list[Tensor]:
+def _addresses(block: "Block") -> list[int]:
     norms = (
         block.input_layernorm,
         block.before_first_addition_layernorm,
@@ -124,8 +130,7 @@ def _norms_and_products(block: "Block") -> list[Tensor]:
     )
     attention, mlp = block.attention, block.mlp
     linears = (attention.query_key_value, attention.dense, mlp.dense_h_to_4h, mlp.dense_4h_to_h)
-    tensors: list[Tensor] = []
-    for module in (*norms, *linears):
-        both = cast(nn.LayerNorm | PanelLinear, module)
-        tensors += [both.weight, both.bias]
-    return tensors
+    addresses = [tensor.data_ptr() for norm in norms for tensor in (norm.weight, norm.bias)]
+    for linear in linears:
+        addresses += cast(PanelLinear, linear).addresses
+    return addresses

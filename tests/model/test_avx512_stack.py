@@ -1,20 +1,15 @@
-"""The kernels in C, against the plain network in float32, and against themselves in other company."""
-
-from collections.abc import Iterator
+"""All layers in one call, against the plain network in float32, and against themselves in other company."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from model.blocks import Block
 from model.config import ModelConfig
 from model.kernels.avx512 import is_available
-from model.kernels.avx512.linear import PanelLinear
 from model.kv_cache import KeyValueCache
-from model.precision import has_native_bfloat16
 from model.transformer import Transformer
 from tests.model.architectures import random_ids, random_transformer
 
@@ -22,88 +17,6 @@ pytestmark = pytest.mark.skipif(not is_available(), reason="this processor has n
 
 TOLERANCE = 0.008
 """Of a position's norm. Both sides round at the same places; sums in another order flip a bit at times."""
-
-
-def test_kernels_are_there_where_the_processor_is():
-    # Otherwise a machine without a C compiler would skip this file without a word.
-    assert is_available()
-    assert has_native_bfloat16()
-
-
-@pytest.fixture(params=[1, 2, 3])
-def num_threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
-# Products ----------------------------------------------------------------------------------------------
-
-
-def linear_of(in_features: int, out_features: int) -> nn.Linear:
-    torch.manual_seed(in_features + out_features)
-    return nn.Linear(in_features, out_features).bfloat16().requires_grad_(False)
-
-
-def panels_of(linear: nn.Linear, *, gelu: bool = False) -> PanelLinear:
-    return PanelLinear(linear.weight, linear.bias, gelu=gelu)
-
-
-@pytest.mark.usefixtures("num_threads")
-@pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 16, 95, 96, 97, 203])
-@pytest.mark.parametrize(("in_features", "out_features"), [(2, 1), (48, 80), (64, 32), (130, 33), (256, 100)])
-def test_product_equals_the_plain_one(rows: int, in_features: int, out_features: int):
-    linear = linear_of(in_features, out_features)
-    x = torch.randn(rows, in_features).bfloat16()
-    expected = functional.linear(x.float(), linear.weight.float(), linear.bias.float())
-    got = panels_of(linear)(x)
-    assert got.dtype is torch.bfloat16
-    # What is left is the rounding of the result itself, half a unit in the last of eight bits.
-    torch.testing.assert_close(got.float(), expected, rtol=2**-8, atol=1e-5)
-
-
-def test_gelu_is_the_one_with_tanh():
-    linear = linear_of(48, 80)
-    x = 5 * torch.randn(200, 48).bfloat16()
-    product = functional.linear(x.float(), linear.weight.float(), linear.bias.float())
-    expected = functional.gelu(product, approximate="tanh")
-    torch.testing.assert_close(panels_of(linear, gelu=True)(x).float(), expected, rtol=2**-8, atol=1e-5)
-    assert (functional.gelu(product) - expected).abs().max() > 1e-4, "the test must tell the two apart"
-
-
-def test_gelu_of_large_numbers_is_finite():
-    linear = nn.Linear(2, 2)
-    with torch.no_grad():
-        linear.weight.copy_(torch.eye(2))
-        linear.bias.zero_()
-    x = torch.tensor([[1e4, -1e4], [3e38, -3e38], [30.0, -30.0]])
-    got = PanelLinear(linear.weight, linear.bias, gelu=True)(x)
-    torch.testing.assert_close(got.float(), x.bfloat16().float().clamp(min=0), rtol=0, atol=0)
-
-
-def test_rows_of_any_shape_and_layout_are_taken():
-    linear = panels_of(linear_of(48, 80))
-    x = torch.randn(9, 2, 48)
-    assert torch.equal(linear(x)[:, 1], linear(x[:, 1]))
-    assert linear(x[:0]).shape == (0, 2, 80)
-
-
-def test_odd_inputs_are_refused():
-    with pytest.raises(ValueError, match="pairs"):
-        PanelLinear(torch.zeros(4, 3), torch.zeros(4))
-
-
-def test_mates_change_no_bit_of_a_product():
-    linear = panels_of(linear_of(256, 300), gelu=True)
-    x = torch.randn(203, 256)
-    together = linear(x)
-    for count in (1, 2, 5, 8, 17, 100):
-        for start in range(0, 203 - count + 1, count):
-            assert torch.equal(linear(x[start : start + count]), together[start : start + count])
-
-
-# The network -------------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -255,3 +168,31 @@ def test_a_cache_of_other_numbers_is_refused():
     slot = torch.zeros(1, dtype=torch.int64)
     with pytest.raises(ValueError, match="bfloat16"):
         network.decode(slot, slot + 9, KeyValueCache(config, 1, 1), slot, slot)
+
+
+def test_places_that_the_cache_does_not_have_are_refused():
+    config = ModelConfig(1, 32, 4, 6, 4, 5, 3, 5, bpe_vocab_size=30, image_codebook_size=20)
+    _, network = both_of(config, 4)
+    cache = KeyValueCache(config, 1, 2, dtype=torch.bfloat16)
+    slot = torch.zeros(1, dtype=torch.int64)
+    for left_slot, body_slot, picture_slot in ((1, 0, 0), (0, 2, 0), (0, 0, -1), (-1, 0, 0)):
+        places = (slot + left_slot, slot + body_slot)
+        with pytest.raises(IndexError, match="token 0"):
+            network.decode(slot, slot + 24, cache, *places, picture_slots=slot + picture_slot)
+    with pytest.raises(IndexError, match="token 5"):
+        network.prefill(
+            torch.zeros(2, 5, dtype=torch.int64), cache, torch.tensor([0, 1]), torch.tensor([0, 1])
+        )
+
+
+def test_int8_network_is_near_the_plain_one_and_a_step_is_what_a_prompt_is():
+    config = ModelConfig(4, 256, 4, 6, 4, 5, 3, 5, bpe_vocab_size=30, image_codebook_size=20)
+    plain, network = random_transformer(config, 9), random_transformer(config, 9).bfloat16()
+    network.pack(int8=True)
+    ids = random_ids(config, 2, 9)
+    whole, expected = network.encode(ids), plain.encode(ids)
+    assert (whole - expected).norm() < 0.05 * expected.norm()
+    cache, slots = KeyValueCache(config, 2, 2, dtype=torch.bfloat16), torch.arange(2)
+    for position in range(config.total_length):
+        got = network.decode(ids[:, position], torch.full((2,), position), cache, slots, slots)
+        assert torch.equal(got, whole[:, position])

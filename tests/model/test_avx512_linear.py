@@ -1,0 +1,120 @@
+"""Linear layers in C, against plain ones in float32, and against themselves in other company."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from model.kernels.avx512 import is_available
+from model.kernels.avx512.linear import Int8PanelLinear, PanelLinear
+
+pytestmark = pytest.mark.skipif(not is_available(), reason="this processor has no AVX512-BF16")
+
+
+def linear_of(in_features: int, out_features: int) -> nn.Linear:
+    torch.manual_seed(in_features + out_features)
+    return nn.Linear(in_features, out_features).bfloat16().requires_grad_(False)
+
+
+def panels_of(linear: nn.Linear, *, gelu: bool = False) -> PanelLinear:
+    return PanelLinear(linear.weight, linear.bias, gelu=gelu)
+
+
+@pytest.mark.usefixtures("num_threads")
+@pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 16, 95, 96, 97, 203])
+@pytest.mark.parametrize(("in_features", "out_features"), [(2, 1), (48, 80), (64, 32), (130, 33), (256, 100)])
+def test_product_equals_the_plain_one(rows: int, in_features: int, out_features: int):
+    linear = linear_of(in_features, out_features)
+    x = torch.randn(rows, in_features).bfloat16()
+    expected = functional.linear(x.float(), linear.weight.float(), linear.bias.float())
+    got = panels_of(linear)(x)
+    assert got.dtype is torch.bfloat16
+    # What is left is the rounding of the result itself, half a unit in the last of eight bits.
+    torch.testing.assert_close(got.float(), expected, rtol=2**-8, atol=1e-5)
+
+
+def test_gelu_is_the_one_with_tanh():
+    linear = linear_of(48, 80)
+    x = 5 * torch.randn(200, 48).bfloat16()
+    product = functional.linear(x.float(), linear.weight.float(), linear.bias.float())
+    expected = functional.gelu(product, approximate="tanh")
+    torch.testing.assert_close(panels_of(linear, gelu=True)(x).float(), expected, rtol=2**-8, atol=1e-5)
+    assert (functional.gelu(product) - expected).abs().max() > 1e-4, "the test must tell the two apart"
+
+
+def test_gelu_of_large_numbers_is_finite():
+    linear = nn.Linear(2, 2)
+    with torch.no_grad():
+        linear.weight.copy_(torch.eye(2))
+        linear.bias.zero_()
+    x = torch.tensor([[1e4, -1e4], [3e38, -3e38], [30.0, -30.0]])
+    got = PanelLinear(linear.weight, linear.bias, gelu=True)(x)
+    torch.testing.assert_close(got.float(), x.bfloat16().float().clamp(min=0), rtol=0, atol=0)
+
+
+def test_rows_of_any_shape_and_layout_are_taken():
+    linear = panels_of(linear_of(48, 80))
+    x = torch.randn(9, 2, 48)
+    assert torch.equal(linear(x)[:, 1], linear(x[:, 1]))
+    assert linear(x[:0]).shape == (0, 2, 80)
+
+
+def test_odd_inputs_are_refused():
+    with pytest.raises(ValueError, match="multiple of 2"):
+        PanelLinear(torch.zeros(4, 3), torch.zeros(4))
+
+
+def test_mates_change_no_bit_of_a_product():
+    linear = panels_of(linear_of(256, 300), gelu=True)
+    x = torch.randn(203, 256)
+    together = linear(x)
+    for count in (1, 2, 5, 8, 17, 100):
+        for start in range(0, 203 - count + 1, count):
+            assert torch.equal(linear(x[start : start + count]), together[start : start + count])
+
+
+# Whole numbers -----------------------------------------------------------------------------------------
+
+
+def int8_of(linear: nn.Linear, *, gelu: bool = False) -> Int8PanelLinear:
+    return Int8PanelLinear(linear.weight, linear.bias, gelu=gelu)
+
+
+@pytest.mark.usefixtures("num_threads")
+@pytest.mark.parametrize("rows", [1, 7, 8, 17, 97, 203])
+@pytest.mark.parametrize(("in_features", "out_features"), [(16, 1), (48, 80), (4096, 33), (256, 100)])
+def test_int8_product_is_the_one_of_rounded_numbers(rows: int, in_features: int, out_features: int):
+    linear = linear_of(in_features, out_features)
+    x = torch.randn(rows, in_features).bfloat16()
+    scales = x.float().abs().amax(dim=1, keepdim=True) / 127
+    whole = (x.float() * (1 / scales)).round().double()
+    weight_scales = linear.weight.float().abs().amax(dim=1) / 127
+    whole_weight = (linear.weight.float() / weight_scales[:, None]).round().double()
+    expected = (whole @ whole_weight.T) * scales * weight_scales + linear.bias
+    torch.testing.assert_close(int8_of(linear)(x).double(), expected, rtol=2**-8, atol=1e-5)
+
+
+def test_int8_product_is_near_the_plain_one():
+    linear = linear_of(256, 300)
+    x = torch.randn(203, 256).bfloat16()
+    expected = functional.linear(x.float(), linear.weight.float(), linear.bias.float())
+    assert (int8_of(linear)(x) - expected).norm() < 0.015 * expected.norm()
+    gelu = functional.gelu(expected, approximate="tanh")
+    assert (int8_of(linear, gelu=True)(x) - gelu).norm() < 0.015 * gelu.norm()
+
+
+def test_int8_rows_are_their_own():
+    linear = int8_of(linear_of(256, 300))
+    x = torch.randn(40, 256)
+    together = linear(torch.cat([x, 1000 * x]))[:40]
+    for row in range(40):
+        assert torch.equal(linear(x[row]), together[row])
+
+
+def test_int8_rows_and_outputs_of_zeros_give_the_bias():
+    linear = linear_of(48, 80)
+    with torch.no_grad():
+        linear.weight[3] = 0
+    layer = int8_of(linear)
+    assert torch.equal(layer(torch.zeros(3, 48)), linear.bias.expand(3, -1))
+    assert torch.equal(layer(torch.randn(3, 48))[:, 3], linear.bias[3].expand(3))

@@ -109,7 +109,7 @@ class Avx512Stack:
         threads = torch.get_num_threads()
         scratch = torch.empty(_kernels.scratch_bytes(self._shape, len(x), threads), dtype=torch.uint8)
         _kernels.run(
-            self._shape, self._addresses.data_ptr(), (len(x), *unseen, *num_slots),
+            self._shape, self._addresses.data_ptr(), (len(x), unseen[0], unseen[1], num_slots[0], num_slots[1]),
             positions.data_ptr(), left.data_ptr(), body.data_ptr(), pictures.data_ptr(),
             hidden.data_ptr(), scratch.data_ptr(), threads,
         )  # fmt: skip

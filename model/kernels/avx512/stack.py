@@ -103,13 +103,13 @@ class Avx512Stack:
 
         if cache is not None:
             self._use(cache)
-        num_slots = (1, 1) if cache is None else (cache.num_left_slots, cache.num_slots)
+        num_left_slots, num_slots = (1, 1) if cache is None else (cache.num_left_slots, cache.num_slots)
         hidden = x.to(torch.float32, copy=True).contiguous()
         positions, left, body, pictures = (each.contiguous() for each in (positions, *slots))
         threads = torch.get_num_threads()
         scratch = torch.empty(_kernels.scratch_bytes(self._shape, len(x), threads), dtype=torch.uint8)
         _kernels.run(
-            self._shape, self._addresses.data_ptr(), (len(x), unseen[0], unseen[1], num_slots[0], num_slots[1]),
+            self._shape, self._addresses.data_ptr(), (len(x), unseen[0], unseen[1], num_left_slots, num_slots),
             positions.data_ptr(), left.data_ptr(), body.data_ptr(), pictures.data_ptr(),
             hidden.data_ptr(), scratch.data_ptr(), threads,
         )  # fmt: skip

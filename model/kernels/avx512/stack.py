@@ -98,7 +98,7 @@ class Avx512Stack:
         slots: Sequence[Tensor],
         unseen: tuple[int, int] = (0, 0),
     ) -> Tensor:
-        """`unseen`: start and length of sequences that leave no trace in the cache; length 0: none does."""
+        """`unseen`: start and length of sequences that leave no trace in the cache; (0, 0): all go there."""
         from model.kernels.avx512 import _kernels
 
         if cache is not None:
@@ -108,10 +108,10 @@ class Avx512Stack:
         positions, left, body, pictures = (each.contiguous() for each in (positions, *slots))
         threads = torch.get_num_threads()
         scratch = torch.empty(_kernels.scratch_bytes(self._shape, len(x), threads), dtype=torch.uint8)
+        tokens = (len(x), unseen[0], unseen[1], num_left_slots, num_slots)
         _kernels.run(
-            self._shape, self._addresses.data_ptr(), (len(x), unseen[0], unseen[1], num_left_slots, num_slots),
-            positions.data_ptr(), left.data_ptr(), body.data_ptr(), pictures.data_ptr(),
-            hidden.data_ptr(), scratch.data_ptr(), threads,
+            self._shape, self._addresses.data_ptr(), tokens, positions.data_ptr(), left.data_ptr(),
+            body.data_ptr(), pictures.data_ptr(), hidden.data_ptr(), scratch.data_ptr(), threads,
         )  # fmt: skip
         return hidden
 

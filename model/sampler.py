@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.kernels.avx512 import is_available
+from model.kernels.avx512.sampling import draw
+
 _GOLDEN = 0x9E3779B9
 _NO_LOGIT = float("-inf")
 
@@ -186,6 +189,13 @@ def sample(logits: Tensor, rows: SamplingRows, allowed: Tensor | None = None) ->
     """
     if allowed is not None:
         logits = logits.masked_fill(~allowed, _NO_LOGIT)
+    if logits.device.type == "cpu" and rows.guidance is None and is_available():
+        return draw(logits, rows)
+    return sample_plainly(logits, rows)
+
+
+def sample_plainly(logits: Tensor, rows: SamplingRows) -> Tensor:
+    """`sample` in torch's operations, on any device; the measure of the kernels."""
     best = logits.argmax(dim=1)
     if rows.max_top_k == 1 and rows.guidance is None:
         return best

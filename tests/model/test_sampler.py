@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from model import sampler
 from model.kv_cache import KeyValueCache
 from model.sampler import (
     Guidance,
@@ -20,6 +21,15 @@ from model.sampler import (
     sample,
 )
 from tests.model.architectures import read_transformer
+
+
+@pytest.fixture(autouse=True, params=["kernel", "plain"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to draw on this machine."""
+    if request.param == "plain":
+        monkeypatch.setattr(sampler, "is_available", lambda: False)
+    elif not sampler.is_available():
+        pytest.skip("this processor has no AVX512-BF16")
 
 
 def rows_of(number: int, **settings: list[float] | list[int]) -> SamplingRows:

@@ -2,6 +2,7 @@
 
 Shape = tuple[int, int, int, int, int, int]
 Linear = tuple[int, int, int, int]
+Settings = tuple[int, int, int, int, int]
 Tokens = tuple[int, int, int, int, int]
 
 def is_supported() -> bool: ...
@@ -14,3 +15,7 @@ def run(
     shape: Shape, layers: int, tokens: Tokens, positions: int, left_slots: int, slots: int,
     picture_slots: int, hidden: int, scratch: int, threads: int, /,
 ) -> None: ...  # fmt: skip
+def sample_bytes(vocab: int, threads: int, /) -> int: ...
+def sample(
+    logits: int, rows: int, vocab: int, settings: Settings, drawn: int, scratch: int, threads: int, /
+) -> None: ...

@@ -12,6 +12,7 @@
 #include "attention.h"
 #include "linear.h"
 #include "norm.h"
+#include "sampling.h"
 
 #define WIDENING 4 /* the feed-forward part is so many times as wide inside */
 #define ALIGNMENT 64
@@ -230,4 +231,25 @@ int64_t rudolph_run(const Shape *shape, const LayerAddresses *layers, const Toke
 #pragma omp parallel num_threads(threads)
     run_layers(shape, layers, tokens, hidden, &work, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
     return -1;
+}
+
+/* ---- sampling ------------------------------------------------------------------------------------------ */
+
+size_t rudolph_sample_bytes(size_t vocab, int threads)
+{
+    return 3 * aligned(vocab * sizeof(float)) * (size_t)threads + ALIGNMENT;
+}
+
+void rudolph_sample(const float *logits, size_t rows, size_t vocab, const SamplingAddresses *settings, int64_t *drawn,
+                    void *scratch, int threads)
+{
+    const size_t bytes = aligned(vocab * sizeof(float));
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (size_t row = 0; row < rows; row++) {
+        char *own = (char *)aligned((uintptr_t)scratch) + 3 * bytes * (size_t)omp_get_thread_num();
+        const Candidates all = {(float *)own, (float *)(own + bytes), (int32_t *)(own + 2 * bytes)};
+        const Settings mine = {settings->temperature[row], settings->top_p[row], settings->top_k[row],
+                               settings->seeds[row], settings->positions[row]};
+        drawn[row] = draw(logits + row * vocab, vocab, &mine, &all);
+    }
 }

@@ -47,4 +47,17 @@ size_t rudolph_scratch_bytes(const Shape *shape, size_t tokens, int threads);
 int64_t rudolph_run(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden, void *scratch,
                  int threads);
 
+/* Settings of rows that draw a token; one value a row each. */
+typedef struct {
+    const float *temperature, *top_p;
+    const int64_t *top_k, *seeds, *positions;
+} SamplingAddresses;
+
+/* Bytes that drawing needs beside its arguments. */
+size_t rudolph_sample_bytes(size_t vocab, int threads);
+
+/* logits: float32, shape = (rows, vocab); drawn: int64, shape = (rows). */
+void rudolph_sample(const float *logits, size_t rows, size_t vocab, const SamplingAddresses *settings, int64_t *drawn,
+                    void *scratch, int threads);
+
 #endif

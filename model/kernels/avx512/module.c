@@ -1,6 +1,6 @@
 /* The Python side of the kernels: addresses in, nothing out.
  *
- * Compiled for any processor, so that the module can be asked what this one has. Callers (linear.py, stack.py) see to
+ * Compiled for any processor, so that the module can be asked what this one has. Callers (linear.py, stack.py, sampling.py) see to
  * shapes, types and lifetimes.
  */
 #define PY_SSIZE_T_CLEAN
@@ -76,11 +76,42 @@ static PyObject *run(PyObject *self, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
+static PyObject *sample_bytes(PyObject *self, PyObject *arguments)
+{
+    Py_ssize_t vocab;
+    int threads;
+    (void)self;
+    if (!PyArg_ParseTuple(arguments, "ni", &vocab, &threads))
+        return NULL;
+    return PyLong_FromSize_t(rudolph_sample_bytes((size_t)vocab, threads));
+}
+
+static PyObject *sample(PyObject *self, PyObject *arguments)
+{
+    unsigned long long logits, temperature, top_p, top_k, seeds, positions, drawn, scratch;
+    Py_ssize_t rows, vocab;
+    int threads;
+    (void)self;
+    if (!PyArg_ParseTuple(arguments, "Knn(KKKKK)KKi", &logits, &rows, &vocab, &temperature, &top_p, &top_k, &seeds,
+                          &positions, &drawn, &scratch, &threads))
+        return NULL;
+    const SamplingAddresses settings = {(const float *)(uintptr_t)temperature, (const float *)(uintptr_t)top_p,
+                                        (const int64_t *)(uintptr_t)top_k, (const int64_t *)(uintptr_t)seeds,
+                                        (const int64_t *)(uintptr_t)positions};
+    Py_BEGIN_ALLOW_THREADS
+    rudolph_sample((const float *)(uintptr_t)logits, (size_t)rows, (size_t)vocab, &settings, (int64_t *)(uintptr_t)drawn,
+                   (void *)(uintptr_t)scratch, threads);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"is_supported", is_supported, METH_NOARGS, "Whether this processor has what the kernels are made of."},
     {"linear", linear, METH_VARARGS, "One product; see linear.py."},
     {"scratch_bytes", scratch_bytes, METH_VARARGS, "Bytes of scratch that a run needs."},
     {"run", run, METH_VARARGS, "Tokens through all layers; see stack.py."},
+    {"sample_bytes", sample_bytes, METH_VARARGS, "Bytes of scratch that drawing needs."},
+    {"sample", sample, METH_VARARGS, "One token a row; see sampling.py."},
     {NULL, NULL, 0, NULL},
 };
 

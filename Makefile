@@ -41,6 +41,7 @@ test: $(STAMPS)/dev $(STAMPS)/reference  ## Run the tests (make test ARGS="tests
 lint: $(STAMPS)/dev  ## Style, format, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror model/kernels/avx512/*.[ch]
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
@@ -48,6 +49,7 @@ lint: $(STAMPS)/dev  ## Style, format, types, import rules
 format: $(STAMPS)/dev  ## Let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i model/kernels/avx512/*.[ch]
 
 .PHONY: bench
 bench: $(STAMPS)/dev $(STAMPS)/reference  ## Measure speed, with results in bench/results

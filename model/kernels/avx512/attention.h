@@ -1,8 +1,8 @@
 /* One query of each row over the keys that it sees, read where they lie.
  *
- * A key and its value lie side by side: shape = (2, heads, head_size) a token. Four heads go together, so that what is
- * read of a token is one stretch and a vector holds the scores of four keys. A row's arithmetic does not depend on the
- * rows beside it.
+ * A key and its value lie side by side: shape = (2, heads, head_size) a token. Four heads go together, so
+ * that what is read of a token is one stretch and a vector holds the scores of four keys. A row's arithmetic
+ * does not depend on the rows beside it.
  */
 #ifndef RUDOLPH_ATTENTION_H
 #define RUDOLPH_ATTENTION_H
@@ -22,16 +22,19 @@ typedef struct {
 /* The sums of four vectors, each over its lanes. */
 INLINE __m128 four_sums(const __m512 vectors[GROUP])
 {
-    __m512 low = _mm512_add_ps(_mm512_unpacklo_ps(vectors[0], vectors[1]), _mm512_unpackhi_ps(vectors[0], vectors[1]));
-    __m512 high = _mm512_add_ps(_mm512_unpacklo_ps(vectors[2], vectors[3]), _mm512_unpackhi_ps(vectors[2], vectors[3]));
+    __m512 low =
+        _mm512_add_ps(_mm512_unpacklo_ps(vectors[0], vectors[1]), _mm512_unpackhi_ps(vectors[0], vectors[1]));
+    __m512 high =
+        _mm512_add_ps(_mm512_unpacklo_ps(vectors[2], vectors[3]), _mm512_unpackhi_ps(vectors[2], vectors[3]));
     __m512 all = _mm512_add_ps(_mm512_shuffle_ps(low, high, 0x44), _mm512_shuffle_ps(low, high, 0xee));
     __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
     return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 
-/* Scores at `count` tokens, 0 for heads that are not there. query, and a token from `offset` on: (heads, head_size). */
-INLINE void scores(const int heads, const int head_size, const bf16 *query, const Scratch *scratch, size_t count,
-                   size_t offset)
+/* Scores at `count` tokens, 0 for heads that are not there. query, and a token from `offset` on: (heads,
+ * head_size). */
+INLINE void scores(const int heads, const int head_size, const bf16 *query, const Scratch *scratch,
+                   size_t count, size_t offset)
 {
     const int chunks = (head_size + 2 * LANES - 1) / (2 * LANES);
     const __m128 scale = _mm_set1_ps(1.0f / __builtin_sqrtf((float)head_size));
@@ -53,8 +56,8 @@ INLINE void scores(const int heads, const int head_size, const bf16 *query, cons
 }
 
 /* One number a head from lanes that hold four keys of four heads each, in every such quarter. */
-#define OVER_KEYS(operation, lanes)                                             \
-    lanes = operation(lanes, _mm512_shuffle_f32x4(lanes, lanes, 0x4e));         \
+#define OVER_KEYS(operation, lanes)                                                                          \
+    lanes = operation(lanes, _mm512_shuffle_f32x4(lanes, lanes, 0x4e));                                      \
     lanes = operation(lanes, _mm512_shuffle_f32x4(lanes, lanes, 0xb1))
 
 /* Scores to e^(score - most) in place; returns what a head's weighted sum must be multiplied with. */
@@ -63,7 +66,8 @@ INLINE __m512 powers(float *weights, size_t count)
     const __m512 least = _mm512_set1_ps(-__builtin_inff());
     __m512 most = least, sum = _mm512_setzero_ps();
     for (size_t at = 0; at < count * GROUP; at += LANES)
-        most = _mm512_max_ps(most, _mm512_mask_loadu_ps(least, first_lanes(count * GROUP - at), weights + at));
+        most =
+            _mm512_max_ps(most, _mm512_mask_loadu_ps(least, first_lanes(count * GROUP - at), weights + at));
     OVER_KEYS(_mm512_max_ps, most);
     for (size_t at = 0; at < count * GROUP; at += LANES) {
         __mmask16 mask = first_lanes(count * GROUP - at);
@@ -105,17 +109,18 @@ INLINE void context(const int heads, const int head_size, const Scratch *scratch
 }
 
 /* `heads` heads of one row, whose numbers begin at `first` in a query, a key, a value and `out`. */
-INLINE void some_heads(const int heads, const int head_size, const bf16 *query, const Scratch *scratch, size_t count,
-                       size_t first, size_t hidden, bf16 *out)
+INLINE void some_heads(const int heads, const int head_size, const bf16 *query, const Scratch *scratch,
+                       size_t count, size_t first, size_t hidden, bf16 *out)
 {
     scores(heads, head_size, query + first, scratch, count, first);
     __m512 shares = powers(scratch->weights, count);
     context(heads, head_size, scratch, count, hidden + first, shares, out + first);
 }
 
-/* Heads [head, head + heads) of one row; query, out: shape = (hidden). The usual sizes have loops of known length. */
-static void attend_heads(size_t heads, size_t head_size, const bf16 *query, const Scratch *scratch, size_t count,
-                         size_t head, size_t hidden, bf16 *out)
+/* Heads [head, head + heads) of one row; query, out: shape = (hidden). The usual sizes have loops of known
+ * length. */
+static void attend_heads(size_t heads, size_t head_size, const bf16 *query, const Scratch *scratch,
+                         size_t count, size_t head, size_t hidden, bf16 *out)
 {
     if (head_size == 64 && heads == GROUP)
         some_heads(GROUP, 64, query, scratch, count, head * head_size, hidden, out);

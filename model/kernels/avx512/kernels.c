@@ -1,7 +1,7 @@
 /* Linear layers, and runs of tokens through the whole network in one parallel region.
  *
- * Knows addresses and shapes; which slot holds what is the caller's. Within a run threads wait for one another
- * after each part, which costs a microsecond where calls into a library cost tens.
+ * Knows addresses and shapes; which slot holds what is the caller's. Within a run threads wait for one
+ * another after each part, which costs a microsecond where calls into a library cost tens.
  */
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")
 
@@ -23,7 +23,8 @@ static Linear linear_of(const LinearAddresses *from, size_t inputs, size_t outpu
 }
 
 /* Rows [begin, end) as `linear` takes them; whole numbers go to `whole`. */
-static Input as_input(const bf16 *x, const Linear *linear, uint8_t *whole, float *scales, size_t begin, size_t end)
+static Input as_input(const bf16 *x, const Linear *linear, uint8_t *whole, float *scales, size_t begin,
+                      size_t end)
 {
     if (!linear->scales)
         return (Input){x, NULL};
@@ -32,8 +33,8 @@ static Input as_input(const bf16 *x, const Linear *linear, uint8_t *whole, float
     return (Input){whole, scales};
 }
 
-void rudolph_linear(const void *x, size_t rows, size_t inputs, const LinearAddresses *addresses, size_t outputs, int gelu,
-                    void *to, void *scratch, float *row_scales, int threads)
+void rudolph_linear(const void *x, size_t rows, size_t inputs, const LinearAddresses *addresses,
+                    size_t outputs, int gelu, void *to, void *scratch, float *row_scales, int threads)
 {
     const Linear linear = linear_of(addresses, inputs, outputs, gelu);
     const Output out = {NULL, to, outputs};
@@ -45,14 +46,14 @@ void rudolph_linear(const void *x, size_t rows, size_t inputs, const LinearAddre
 /* ---- the network --------------------------------------------------------------------------------------- */
 
 typedef struct {
-    bf16 *normed;  /* (rows, hidden): what a product reads */
-    bf16 *fused;   /* (rows, 3, hidden): query, key, value */
-    bf16 *context; /* (rows, hidden) */
-    bf16 *inner;   /* (rows, 4 hidden) */
-    float *branch; /* (rows, hidden) */
+    bf16 *normed;   /* (rows, hidden): what a product reads */
+    bf16 *fused;    /* (rows, 3, hidden): query, key, value */
+    bf16 *context;  /* (rows, hidden) */
+    bf16 *inner;    /* (rows, 4 hidden) */
+    float *branch;  /* (rows, hidden) */
     uint8_t *whole; /* (rows, 4 hidden): what a product of whole numbers reads */
     float *scales;  /* (rows) */
-    char *threads; /* a Scratch for each thread */
+    char *threads;  /* a Scratch for each thread */
     size_t thread_bytes;
 } Workspace;
 
@@ -79,7 +80,9 @@ static size_t lay_out(Workspace *work, uintptr_t start, const Shape *shape, size
 {
     size_t values = count * (size_t)shape->hidden;
     uintptr_t at = start;
-#define TAKE(field, count) work->field = (void *)at; at += aligned((count) * sizeof *work->field)
+#define TAKE(field, count)                                                                                   \
+    work->field = (void *)at;                                                                                \
+    at += aligned((count) * sizeof *work->field)
     TAKE(normed, values);
     TAKE(fused, 3 * values);
     TAKE(context, values);
@@ -105,8 +108,8 @@ static Norm norm_of(const void *const addresses[2])
 }
 
 /* Key and value of a position that token `row` sees; `place` counts from the end of the left text. */
-INLINE bf16 *token_at(const Shape *shape, const LayerAddresses *layer, const Tokens *tokens, const Workspace *work,
-                      size_t row, int64_t place)
+INLINE bf16 *token_at(const Shape *shape, const LayerAddresses *layer, const Tokens *tokens,
+                      const Workspace *work, size_t row, int64_t place)
 {
     int64_t position = place + shape->left_length, hidden = shape->hidden;
     if (tokens->length && position >= tokens->start) {
@@ -115,14 +118,15 @@ INLINE bf16 *token_at(const Shape *shape, const LayerAddresses *layer, const Tok
     }
     if (place < 0)
         return (bf16 *)layer->left + (tokens->left_slots[row] * shape->left_length + position) * 2 * hidden;
-    int shared = place < shape->image_length && tokens->positions[row] >= shape->left_length + shape->image_length;
+    int shared =
+        place < shape->image_length && tokens->positions[row] >= shape->left_length + shape->image_length;
     int64_t slot = shared ? tokens->picture_slots[row] : tokens->slots[row];
     return (bf16 *)layer->body + (slot * shape->body_length + place) * 2 * hidden;
 }
 
 /* Lists what a token sees, itself among it; returns how many. */
-static size_t list_seen(const Shape *shape, const LayerAddresses *layer, const Tokens *tokens, const Workspace *work,
-                        size_t row, const bf16 **seen)
+static size_t list_seen(const Shape *shape, const LayerAddresses *layer, const Tokens *tokens,
+                        const Workspace *work, size_t row, const bf16 **seen)
 {
     int64_t own = tokens->positions[row] - shape->left_length;
     int is_image = own >= 0 && own < shape->image_length;
@@ -137,9 +141,10 @@ static size_t list_seen(const Shape *shape, const LayerAddresses *layer, const T
     return count;
 }
 
-/* One thread's part of a layer's attention. A group of heads goes through all tokens: what they share stays near. */
-static void attend(const Shape *shape, const LayerAddresses *layer, const Tokens *tokens, const Workspace *work,
-                   size_t thread, size_t threads)
+/* One thread's part of a layer's attention. A group of heads goes through all tokens: what they share stays
+ * near. */
+static void attend(const Shape *shape, const LayerAddresses *layer, const Tokens *tokens,
+                   const Workspace *work, size_t thread, size_t threads)
 {
     size_t heads = (size_t)shape->heads, hidden = (size_t)shape->hidden, count = (size_t)tokens->count;
     Scratch scratch = thread_scratch(work, shape, thread);
@@ -148,14 +153,15 @@ static void attend(const Shape *shape, const LayerAddresses *layer, const Tokens
     for (size_t part = begin; part < end; part++) {
         size_t head = part / count * GROUP, row = part % count;
         size_t seen = list_seen(shape, layer, tokens, work, row, scratch.tokens);
-        attend_heads(heads - head < GROUP ? heads - head : GROUP, hidden / heads, work->fused + row * 3 * hidden, &scratch,
-                     seen, head, hidden, work->context + row * hidden);
+        attend_heads(heads - head < GROUP ? heads - head : GROUP, hidden / heads,
+                     work->fused + row * 3 * hidden, &scratch, seen, head, hidden,
+                     work->context + row * hidden);
     }
 }
 
 /* One thread's part of a product whose rows are ready in bfloat16, on all threads. */
-static void multiply_rows(const bf16 *x, const Linear *linear, const Output *out, const Workspace *work, size_t count,
-                          size_t thread, size_t threads)
+static void multiply_rows(const bf16 *x, const Linear *linear, const Output *out, const Workspace *work,
+                          size_t count, size_t thread, size_t threads)
 {
     size_t begin, end;
     share(count, thread, threads, &begin, &end);
@@ -172,7 +178,8 @@ static void run_layers(const Shape *shape, const LayerAddresses *layers, const T
                        const Workspace *work, size_t thread, size_t threads)
 {
     const size_t size = (size_t)shape->hidden, count = (size_t)tokens->count, wide = WIDENING * size;
-    const Output fused = {NULL, work->fused, 3 * size}, branch = {work->branch, NULL, size}, inner = {NULL, work->inner, wide};
+    const Output fused = {NULL, work->fused, 3 * size}, branch = {work->branch, NULL, size},
+                 inner = {NULL, work->inner, wide};
     size_t begin, end;
     share(count, thread, threads, &begin, &end);
     for (int64_t number = 0; number < shape->layers; number++) {
@@ -181,7 +188,8 @@ static void run_layers(const Shape *shape, const LayerAddresses *layers, const T
         const Norm middle = norm_of(layer->middle_norm), output = norm_of(layer->output_norm);
         const Linear query_key_value = linear_of(&layer->query_key_value, size, 3 * size, 0);
         const Linear dense = linear_of(&layer->dense, size, size, 0);
-        const Linear widen = linear_of(&layer->widen, size, wide, 1), narrow = linear_of(&layer->narrow, wide, size, 0);
+        const Linear widen = linear_of(&layer->widen, size, wide, 1),
+                     narrow = linear_of(&layer->narrow, wide, size, 0);
 
         for (size_t row = begin; row < end; row++)
             norm_row(hidden + row * size, size, &input, work->normed + row * size);
@@ -210,8 +218,8 @@ static void run_layers(const Shape *shape, const LayerAddresses *layers, const T
 
 static int exists(const Shape *shape, const Tokens *tokens, int64_t token)
 {
-    const int64_t lasts[] = {shape->left_length + shape->body_length, tokens->num_left_slots, tokens->num_slots,
-                             tokens->num_slots};
+    const int64_t lasts[] = {shape->left_length + shape->body_length, tokens->num_left_slots,
+                             tokens->num_slots, tokens->num_slots};
     const int64_t values[] = {tokens->positions[token], tokens->left_slots[token], tokens->slots[token],
                               tokens->picture_slots[token]};
     for (int field = 0; field < 4; field++)
@@ -220,8 +228,8 @@ static int exists(const Shape *shape, const Tokens *tokens, int64_t token)
     return 1;
 }
 
-int64_t rudolph_run(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden, void *scratch,
-                    int threads)
+int64_t rudolph_run(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden,
+                    void *scratch, int threads)
 {
     Workspace work;
     for (int64_t token = 0; token < tokens->count; token++)
@@ -229,7 +237,8 @@ int64_t rudolph_run(const Shape *shape, const LayerAddresses *layers, const Toke
             return token;
     lay_out(&work, aligned((uintptr_t)scratch), shape, (size_t)tokens->count);
 #pragma omp parallel num_threads(threads)
-    run_layers(shape, layers, tokens, hidden, &work, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
+    run_layers(shape, layers, tokens, hidden, &work, (size_t)omp_get_thread_num(),
+               (size_t)omp_get_num_threads());
     return -1;
 }
 
@@ -240,8 +249,8 @@ size_t rudolph_sample_bytes(size_t vocab, int threads)
     return 3 * aligned(vocab * sizeof(float)) * (size_t)threads + ALIGNMENT;
 }
 
-void rudolph_sample(const float *logits, size_t rows, size_t vocab, const SamplingAddresses *settings, int64_t *drawn,
-                    void *scratch, int threads)
+void rudolph_sample(const float *logits, size_t rows, size_t vocab, const SamplingAddresses *settings,
+                    int64_t *drawn, void *scratch, int threads)
 {
     const size_t bytes = aligned(vocab * sizeof(float));
 #pragma omp parallel for num_threads(threads) schedule(static)

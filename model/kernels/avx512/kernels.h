@@ -25,27 +25,27 @@ typedef struct {
 
 /* Tokens that go through the network together, in any order of segments.
  *
- * int64, one a token; positions count from the beginning of the sequence. Where `length` is 0, keys and values are
- * stored in the slots and read from there. Otherwise nothing is stored: the tokens are sequences of `length` each, from
- * position `start` on, which see the slots' tokens before `start` and one another.
+ * int64, one a token; positions count from the beginning of the sequence. Where `length` is 0, keys and
+ * values are stored in the slots and read from there. Otherwise nothing is stored: the tokens are sequences
+ * of `length` each, from position `start` on, which see the slots' tokens before `start` and one another.
  */
 typedef struct {
     int64_t count, start, length, num_left_slots, num_slots;
     const int64_t *positions, *left_slots, *slots, *picture_slots;
 } Tokens;
 
-/* x: bfloat16, shape = (rows, inputs); out likewise. Where weights are whole numbers, `scratch` takes the rows in whole
- * numbers and `row_scales` their scales. */
-void rudolph_linear(const void *x, size_t rows, size_t inputs, const LinearAddresses *linear, size_t outputs, int gelu,
-                    void *out, void *scratch, float *row_scales, int threads);
+/* x: bfloat16, shape = (rows, inputs); out likewise. Where weights are whole numbers, `scratch` takes the
+ * rows in whole numbers and `row_scales` their scales. */
+void rudolph_linear(const void *x, size_t rows, size_t inputs, const LinearAddresses *linear, size_t outputs,
+                    int gelu, void *out, void *scratch, float *row_scales, int threads);
 
 /* Bytes that a run needs beside its arguments. */
 size_t rudolph_scratch_bytes(const Shape *shape, size_t tokens, int threads);
 
-/* All layers; hidden: shape = (tokens, hidden), embeddings before and hidden states afterwards. Returns the first token
- * whose position or slot does not exist, in which case nothing was done, or -1. */
-int64_t rudolph_run(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden, void *scratch,
-                 int threads);
+/* All layers; hidden: shape = (tokens, hidden), embeddings before and hidden states afterwards. Returns the
+ * first token whose position or slot does not exist, in which case nothing was done, or -1. */
+int64_t rudolph_run(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden,
+                    void *scratch, int threads);
 
 /* Settings of rows that draw a token; one value a row each. */
 typedef struct {
@@ -57,7 +57,7 @@ typedef struct {
 size_t rudolph_sample_bytes(size_t vocab, int threads);
 
 /* logits: float32, shape = (rows, vocab); drawn: int64, shape = (rows). */
-void rudolph_sample(const float *logits, size_t rows, size_t vocab, const SamplingAddresses *settings, int64_t *drawn,
-                    void *scratch, int threads);
+void rudolph_sample(const float *logits, size_t rows, size_t vocab, const SamplingAddresses *settings,
+                    int64_t *drawn, void *scratch, int threads);
 
 #endif

@@ -1,20 +1,26 @@
 /* x W' + b for few rows and for many, with the weights read once, in order; in bfloat16 or in whole numbers.
  *
  * Weights lie in panels of 32 outputs, in each panel the inputs that one instruction takes together: shape =
- * (outputs / 32, inputs / 2, 32, 2) of bfloat16 or (outputs / 32, inputs / 4, 32, 4) of int8, the last panel filled up
- * with zeros. A result is one chain of sums over the inputs whatever rows stand beside it, so batch mates change no bit.
+ * (outputs / 32, inputs / 2, 32, 2) of bfloat16 or (outputs / 32, inputs / 4, 32, 4) of int8, the last panel
+ * filled up with zeros. A result is one chain of sums over the inputs whatever rows stand beside it, so batch
+ * mates change no bit.
  */
 #ifndef RUDOLPH_LINEAR_H
 #define RUDOLPH_LINEAR_H
 
 #include "vectors.h"
 
+/* Outputs that lie together. */
 #define PANEL 32
-#define MAX_TILE_ROWS 8 /* sixteen sums, and room to read ahead; larger tiles were slower at 12 and 24 rows */
-#define BLOCK_ROWS 96   /* many rows are shared among threads too */
+/* Sixteen sums, and room to read ahead; larger tiles were slower at 12 and 24 rows. */
+#define MAX_TILE_ROWS 8
+/* Many rows are shared among threads too. */
+#define BLOCK_ROWS 96
 #define INT8_MAX_VALUE 127.0f
-#define MIDDLE 128      /* zero of the rows in whole numbers: the instruction takes unsigned ones on one side */
-#define SMALLEST 1e-30f /* a row of zeros must not be divided by zero */
+/* Zero of the rows in whole numbers: the instruction takes unsigned ones on one side. */
+#define MIDDLE 128
+/* A row of zeros must not be divided by zero. */
+#define SMALLEST 1e-30f
 
 /* Bias, scales and starts are as long as the panels are wide together. */
 typedef struct {
@@ -88,10 +94,12 @@ INLINE void whole_sums(const int rows, const Input *x, const Linear *linear, siz
 }
 
 /* Sums of a tile in bfloat16. */
-INLINE void half_sums(const int rows, const Input *x, const Linear *linear, size_t column, size_t row, __m512 sums[][2])
+INLINE void half_sums(const int rows, const Input *x, const Linear *linear, size_t column, size_t row,
+                      __m512 sums[][2])
 {
     const size_t inputs = linear->inputs;
-    const bf16 *weight = (const bf16 *)linear->weight + column * inputs, *from = (const bf16 *)x->rows + row * inputs;
+    const bf16 *weight = (const bf16 *)linear->weight + column * inputs,
+               *from = (const bf16 *)x->rows + row * inputs;
     for (int r = 0; r < rows; r++)
         for (int half = 0; half < 2; half++)
             sums[r][half] = _mm512_loadu_ps(linear->bias + column + half * LANES);
@@ -109,7 +117,8 @@ INLINE void half_sums(const int rows, const Input *x, const Linear *linear, size
     }
 }
 
-INLINE void tile(const int rows, const Input *x, const Linear *linear, size_t panel, size_t row, const Output *out)
+INLINE void tile(const int rows, const Input *x, const Linear *linear, size_t panel, size_t row,
+                 const Output *out)
 {
     const size_t column = panel * PANEL;
     __m512 sums[MAX_TILE_ROWS][2];
@@ -129,12 +138,22 @@ INLINE void tile(const int rows, const Input *x, const Linear *linear, size_t pa
         }
 }
 
-static void few_rows(size_t rows, const Input *x, const Linear *linear, size_t panel, size_t row, const Output *out)
+static void few_rows(size_t rows, const Input *x, const Linear *linear, size_t panel, size_t row,
+                     const Output *out)
 {
-#define CASE(n) case n: tile(n, x, linear, panel, row, out); break
+#define CASE(n)                                                                                              \
+    case n:                                                                                                  \
+        tile(n, x, linear, panel, row, out);                                                                 \
+        break
     switch (rows) {
-        CASE(1); CASE(2); CASE(3); CASE(4); CASE(5); CASE(6);
-        CASE(7); CASE(8);
+        CASE(1);
+        CASE(2);
+        CASE(3);
+        CASE(4);
+        CASE(5);
+        CASE(6);
+        CASE(7);
+        CASE(8);
     }
 #undef CASE
 }

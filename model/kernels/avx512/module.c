@@ -1,7 +1,7 @@
 /* The Python side of the kernels: addresses in, nothing out.
  *
- * Compiled for any processor, so that the module can be asked what this one has. Callers (linear.py, stack.py, sampling.py) see to
- * shapes, types and lifetimes.
+ * Compiled for any processor, so that the module can be asked what this one has. Callers (linear.py,
+ * stack.py, sampling.py) see to shapes, types and lifetimes.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -14,8 +14,8 @@ static PyObject *is_supported(PyObject *self, PyObject *none)
     (void)none;
     __builtin_cpu_init();
     return PyBool_FromLong(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") &&
-                           __builtin_cpu_supports("avx512bf16"));
+                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16"));
 }
 
 static PyObject *linear(PyObject *self, PyObject *arguments)
@@ -24,21 +24,21 @@ static PyObject *linear(PyObject *self, PyObject *arguments)
     Py_ssize_t rows, inputs, outputs;
     int gelu, threads;
     (void)self;
-    if (!PyArg_ParseTuple(arguments, "Knn(KKKK)npKKKi", &x, &rows, &inputs, &weight, &bias, &scales, &starts, &outputs,
-                          &gelu, &out, &scratch, &row_scales, &threads))
+    if (!PyArg_ParseTuple(arguments, "Knn(KKKK)npKKKi", &x, &rows, &inputs, &weight, &bias, &scales, &starts,
+                          &outputs, &gelu, &out, &scratch, &row_scales, &threads))
         return NULL;
     const LinearAddresses addresses = {(const void *)(uintptr_t)weight, (const void *)(uintptr_t)bias,
                                        (const void *)(uintptr_t)scales, (const void *)(uintptr_t)starts};
-    Py_BEGIN_ALLOW_THREADS
-    rudolph_linear((const void *)(uintptr_t)x, (size_t)rows, (size_t)inputs, &addresses, (size_t)outputs, gelu,
-                   (void *)(uintptr_t)out, (void *)(uintptr_t)scratch, (float *)(uintptr_t)row_scales, threads);
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS rudolph_linear(
+        (const void *)(uintptr_t)x, (size_t)rows, (size_t)inputs, &addresses, (size_t)outputs, gelu,
+        (void *)(uintptr_t)out, (void *)(uintptr_t)scratch, (float *)(uintptr_t)row_scales, threads);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 /* The shape as six numbers in Python's order. */
 #define SHAPE "(LLLLLL)"
-#define SHAPE_FIELDS(s) &(s).layers, &(s).hidden, &(s).heads, &(s).left_length, &(s).image_length, &(s).body_length
+#define SHAPE_FIELDS(s)                                                                                      \
+    &(s).layers, &(s).hidden, &(s).heads, &(s).left_length, &(s).image_length, &(s).body_length
 
 static PyObject *scratch_bytes(PyObject *self, PyObject *arguments)
 {
@@ -59,20 +59,20 @@ static PyObject *run(PyObject *self, PyObject *arguments)
     int threads;
     int64_t wrong;
     (void)self;
-    if (!PyArg_ParseTuple(arguments, SHAPE "K(LLLLL)KKKKKKi", SHAPE_FIELDS(shape), &layers, &tokens.count, &tokens.start,
-                          &tokens.length, &tokens.num_left_slots, &tokens.num_slots, &positions, &left_slots, &slots, &picture_slots, &hidden, &scratch, &threads))
+    if (!PyArg_ParseTuple(arguments, SHAPE "K(LLLLL)KKKKKKi", SHAPE_FIELDS(shape), &layers, &tokens.count,
+                          &tokens.start, &tokens.length, &tokens.num_left_slots, &tokens.num_slots,
+                          &positions, &left_slots, &slots, &picture_slots, &hidden, &scratch, &threads))
         return NULL;
     tokens.positions = (const int64_t *)(uintptr_t)positions;
     tokens.left_slots = (const int64_t *)(uintptr_t)left_slots;
     tokens.slots = (const int64_t *)(uintptr_t)slots;
     tokens.picture_slots = (const int64_t *)(uintptr_t)picture_slots;
-    Py_BEGIN_ALLOW_THREADS
-    wrong = rudolph_run(&shape, (const LayerAddresses *)(uintptr_t)layers, &tokens, (float *)(uintptr_t)hidden,
-                        (void *)(uintptr_t)scratch, threads);
-    Py_END_ALLOW_THREADS
-    if (wrong >= 0)
-        return PyErr_Format(PyExc_IndexError, "token %lld: its position or one of its slots is not in the cache",
-                            (long long)wrong);
+    Py_BEGIN_ALLOW_THREADS wrong =
+        rudolph_run(&shape, (const LayerAddresses *)(uintptr_t)layers, &tokens, (float *)(uintptr_t)hidden,
+                    (void *)(uintptr_t)scratch, threads);
+    Py_END_ALLOW_THREADS if (wrong >= 0) return PyErr_Format(
+        PyExc_IndexError, "token %lld: its position or one of its slots is not in the cache",
+        (long long)wrong);
     Py_RETURN_NONE;
 }
 
@@ -92,17 +92,17 @@ static PyObject *sample(PyObject *self, PyObject *arguments)
     Py_ssize_t rows, vocab;
     int threads;
     (void)self;
-    if (!PyArg_ParseTuple(arguments, "Knn(KKKKK)KKi", &logits, &rows, &vocab, &temperature, &top_p, &top_k, &seeds,
-                          &positions, &drawn, &scratch, &threads))
+    if (!PyArg_ParseTuple(arguments, "Knn(KKKKK)KKi", &logits, &rows, &vocab, &temperature, &top_p, &top_k,
+                          &seeds, &positions, &drawn, &scratch, &threads))
         return NULL;
-    const SamplingAddresses settings = {(const float *)(uintptr_t)temperature, (const float *)(uintptr_t)top_p,
-                                        (const int64_t *)(uintptr_t)top_k, (const int64_t *)(uintptr_t)seeds,
+    const SamplingAddresses settings = {(const float *)(uintptr_t)temperature,
+                                        (const float *)(uintptr_t)top_p, (const int64_t *)(uintptr_t)top_k,
+                                        (const int64_t *)(uintptr_t)seeds,
                                         (const int64_t *)(uintptr_t)positions};
-    Py_BEGIN_ALLOW_THREADS
-    rudolph_sample((const float *)(uintptr_t)logits, (size_t)rows, (size_t)vocab, &settings, (int64_t *)(uintptr_t)drawn,
-                   (void *)(uintptr_t)scratch, threads);
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS rudolph_sample((const float *)(uintptr_t)logits, (size_t)rows, (size_t)vocab,
+                                          &settings, (int64_t *)(uintptr_t)drawn, (void *)(uintptr_t)scratch,
+                                          threads);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
@@ -115,7 +115,8 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_kernels", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__kernels(void)
 {

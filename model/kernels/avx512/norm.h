@@ -52,7 +52,8 @@ static void add_normed_row(float *x, float *branch, size_t size, const Norm *nor
         }
     moments(branch, size, &mean, &scale);
     for (size_t i = 0; i < size; i += LANES)
-        _mm512_storeu_ps(x + i, _mm512_add_ps(_mm512_loadu_ps(x + i), normed16(branch, i, norm, mean, scale)));
+        _mm512_storeu_ps(x + i,
+                         _mm512_add_ps(_mm512_loadu_ps(x + i), normed16(branch, i, norm, mean, scale)));
 }
 
 #endif

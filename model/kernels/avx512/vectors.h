@@ -39,8 +39,8 @@ INLINE __mmask16 first_lanes(size_t count)
     return count >= LANES ? 0xffff : (__mmask16)((1u << count) - 1);
 }
 
-/* e^x by Cephes' expf: n = round(x / ln 2), then a polynomial of the rest; off by 2 units in the last place, and
- * infinite from 89 on. */
+/* e^x by Cephes' expf: n = round(x / ln 2), then a polynomial of the rest; off by 2 units in the last place,
+ * and infinite from 89 on. */
 INLINE __m512 exp16(__m512 x)
 {
     x = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(-104.0f)), _mm512_set1_ps(89.0f));

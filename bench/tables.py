@@ -93,7 +93,6 @@ def quoted() -> list[tuple[Path, str, Cells]]:
             ("docs/performance.md", "long-run", "long-run", figures),
             ("docs/performance.md", "png", "png", figures),
             ("docs/adr/int8-weights.md", "int8", "int8", figures),
-            ("docs/adr/int8-weights.md", "int8-one-thread", "int8-one-thread", figures),
         )
         if (RESULTS / f"{file}.json").exists()
     ]

@@ -17,6 +17,18 @@
 #define WIDENING 4 /* the feed-forward part is so many times as wide inside */
 #define ALIGNMENT 64
 
+typedef struct {
+    bf16 *normed;   /* (rows, hidden): what a product reads */
+    bf16 *fused;    /* (rows, 3, hidden): query, key, value */
+    bf16 *context;  /* (rows, hidden) */
+    bf16 *inner;    /* (rows, 4 hidden) */
+    float *branch;  /* (rows, hidden) */
+    uint8_t *whole; /* (rows, 4 hidden): what a product of whole numbers reads */
+    float *scales;  /* (rows) */
+    char *threads;  /* a Scratch for each thread */
+    size_t thread_bytes;
+} Workspace;
+
 static Linear linear_of(const LinearAddresses *from, size_t inputs, size_t outputs, int gelu)
 {
     return (Linear){from->weight, from->bias, from->scales, from->starts, inputs, outputs, gelu};
@@ -33,29 +45,31 @@ static Input as_input(const bf16 *x, const Linear *linear, uint8_t *whole, float
     return (Input){whole, scales};
 }
 
+/* One thread's part of a product whose rows are ready in bfloat16, on all threads. */
+static void multiply_rows(const bf16 *x, const Linear *linear, const Output *out, const Workspace *work,
+                          size_t count, size_t thread, size_t threads)
+{
+    size_t begin, end;
+    share(count, thread, threads, &begin, &end);
+    const Input input = as_input(x, linear, work->whole, work->scales, begin, end);
+    if (linear->scales) {
+#pragma omp barrier
+    }
+    multiply(&input, count, linear, out, thread, threads);
+#pragma omp barrier
+}
+
 void rudolph_linear(const void *x, size_t rows, size_t inputs, const LinearAddresses *addresses,
                     size_t outputs, int gelu, void *to, void *scratch, float *row_scales, int threads)
 {
     const Linear linear = linear_of(addresses, inputs, outputs, gelu);
     const Output out = {NULL, to, outputs};
-    const Input input = as_input(x, &linear, scratch, row_scales, 0, rows);
+    const Workspace work = {.whole = scratch, .scales = row_scales};
 #pragma omp parallel num_threads(threads)
-    multiply(&input, rows, &linear, &out, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
+    multiply_rows(x, &linear, &out, &work, rows, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
 }
 
 /* ---- the network --------------------------------------------------------------------------------------- */
-
-typedef struct {
-    bf16 *normed;   /* (rows, hidden): what a product reads */
-    bf16 *fused;    /* (rows, 3, hidden): query, key, value */
-    bf16 *context;  /* (rows, hidden) */
-    bf16 *inner;    /* (rows, 4 hidden) */
-    float *branch;  /* (rows, hidden) */
-    uint8_t *whole; /* (rows, 4 hidden): what a product of whole numbers reads */
-    float *scales;  /* (rows) */
-    char *threads;  /* a Scratch for each thread */
-    size_t thread_bytes;
-} Workspace;
 
 static size_t aligned(size_t bytes)
 {
@@ -157,20 +171,6 @@ static void attend(const Shape *shape, const LayerAddresses *layer, const Tokens
                      work->fused + row * 3 * hidden, &scratch, seen, head, hidden,
                      work->context + row * hidden);
     }
-}
-
-/* One thread's part of a product whose rows are ready in bfloat16, on all threads. */
-static void multiply_rows(const bf16 *x, const Linear *linear, const Output *out, const Workspace *work,
-                          size_t count, size_t thread, size_t threads)
-{
-    size_t begin, end;
-    share(count, thread, threads, &begin, &end);
-    const Input input = as_input(x, linear, work->whole, work->scales, begin, end);
-    if (linear->scales) {
-#pragma omp barrier
-    }
-    multiply(&input, count, linear, out, thread, threads);
-#pragma omp barrier
 }
 
 /* One thread's way through all layers. */

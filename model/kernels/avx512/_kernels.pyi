@@ -1,11 +1,12 @@
 # Addresses are integers; 0 stands for none.
 
 Shape = tuple[int, int, int, int, int, int]
-Linear = tuple[int, int, int, int]
+Linear = tuple[int, int, int, int, int]
 Settings = tuple[int, int, int, int, int]
 Tokens = tuple[int, int, int, int, int]
 
 def is_supported() -> bool: ...
+def linear_bytes(rows: int, inputs: int, /) -> int: ...
 def linear(
     x: int, rows: int, inputs: int, linear: Linear, outputs: int, gelu: bool, out: int, scratch: int,
     row_scales: int, threads: int, /,

@@ -23,7 +23,7 @@ typedef struct {
     bf16 *context;  /* (rows, hidden) */
     bf16 *inner;    /* (rows, 4 hidden) */
     float *branch;  /* (rows, hidden) */
-    uint8_t *whole; /* (rows, 4 hidden): what a product of whole numbers reads */
+    float *ready;   /* (rows, 4 hidden + SPREAD_GAP) at most: rows as the arithmetic of a product takes them */
     float *scales;  /* (rows) */
     char *threads;  /* a Scratch for each thread */
     size_t thread_bytes;
@@ -31,32 +31,35 @@ typedef struct {
 
 static Linear linear_of(const LinearAddresses *from, size_t inputs, size_t outputs, int gelu)
 {
-    return (Linear){from->weight, from->bias, from->scales, from->starts, inputs, outputs, gelu};
+    return (Linear){from->weight, from->bias, from->scales, from->starts,
+                    inputs,       outputs,    gelu,         (Arithmetic)from->arithmetic};
 }
 
-/* Rows [begin, end) as `linear` takes them; whole numbers go to `whole`. */
-static Input as_input(const bf16 *x, const Linear *linear, uint8_t *whole, float *scales, size_t begin,
-                      size_t end)
-{
-    if (!linear->scales)
-        return (Input){x, NULL};
-    for (size_t row = begin; row < end; row++)
-        scales[row] = quantise_row(x + row * linear->inputs, linear->inputs, whole + row * linear->inputs);
-    return (Input){whole, scales};
-}
-
-/* One thread's part of a product whose rows are ready in bfloat16, on all threads. */
+/* One thread's part of a product whose rows are there in bfloat16, on all threads. */
 static void multiply_rows(const bf16 *x, const Linear *linear, const Output *out, const Workspace *work,
                           size_t count, size_t thread, size_t threads)
 {
+    const size_t inputs = linear->inputs;
+    Input input = {x, NULL};
     size_t begin, end;
     share(count, thread, threads, &begin, &end);
-    const Input input = as_input(x, linear, work->whole, work->scales, begin, end);
-    if (linear->scales) {
+    if (linear->arithmetic != PAIRS) {
+        uint8_t *whole = (uint8_t *)work->ready;
+        for (size_t row = begin; row < end; row++)
+            if (linear->arithmetic == WHOLE)
+                work->scales[row] = quantise_row(x + row * inputs, inputs, whole + row * inputs);
+            else
+                spread_row(x + row * inputs, inputs, work->ready + row * (inputs + SPREAD_GAP));
+        input = (Input){work->ready, work->scales};
 #pragma omp barrier
     }
     multiply(&input, count, linear, out, thread, threads);
 #pragma omp barrier
+}
+
+size_t rudolph_linear_bytes(size_t rows, size_t inputs)
+{
+    return rows * (inputs + SPREAD_GAP) * sizeof(float);
 }
 
 void rudolph_linear(const void *x, size_t rows, size_t inputs, const LinearAddresses *addresses,
@@ -64,7 +67,7 @@ void rudolph_linear(const void *x, size_t rows, size_t inputs, const LinearAddre
 {
     const Linear linear = linear_of(addresses, inputs, outputs, gelu);
     const Output out = {NULL, to, outputs};
-    const Workspace work = {.whole = scratch, .scales = row_scales};
+    const Workspace work = {.ready = scratch, .scales = row_scales};
 #pragma omp parallel num_threads(threads)
     multiply_rows(x, &linear, &out, &work, rows, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
 }
@@ -102,7 +105,7 @@ static size_t lay_out(Workspace *work, uintptr_t start, const Shape *shape, size
     TAKE(context, values);
     TAKE(inner, WIDENING * values);
     TAKE(branch, values);
-    TAKE(whole, WIDENING * values);
+    TAKE(ready, WIDENING * values + count * SPREAD_GAP);
     TAKE(scales, count);
 #undef TAKE
     work->threads = (char *)at;

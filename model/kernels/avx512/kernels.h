@@ -8,6 +8,7 @@
 /* A linear layer as addresses; `Linear` in linear.h says what lies there. */
 typedef struct {
     const void *weight, *bias, *scales, *starts;
+    int64_t arithmetic; /* of linear.h */
 } LinearAddresses;
 
 /* A layer as addresses, in the order of stack.py; norms as weight, bias. */
@@ -34,8 +35,11 @@ typedef struct {
     const int64_t *positions, *left_slots, *slots, *picture_slots;
 } Tokens;
 
-/* x: bfloat16, shape = (rows, inputs); out likewise. Where weights are whole numbers, `scratch` takes the
- * rows in whole numbers and `row_scales` their scales. */
+/* Bytes that a product needs beside its arguments. */
+size_t rudolph_linear_bytes(size_t rows, size_t inputs);
+
+/* x: bfloat16, shape = (rows, inputs); out likewise. `scratch` takes the rows as the arithmetic wants them, and
+ * `row_scales` their scales where that is in whole numbers. */
 void rudolph_linear(const void *x, size_t rows, size_t inputs, const LinearAddresses *linear, size_t outputs,
                     int gelu, void *out, void *scratch, float *row_scales, int threads);
 

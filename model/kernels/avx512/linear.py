@@ -3,30 +3,46 @@
 Knows one layer at a time; for serving only: no gradients, no state dict.
 """
 
+import time
+from enum import IntEnum
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
-PANEL = 32
-"""Outputs that lie together; `PANEL` of linear.h."""
 LANES = 16
-"""Numbers in a vector."""
+"""Numbers in a vector, and outputs that lie together."""
+TILE_OUTPUTS = 32
+"""Outputs that are computed together; `TILE_OUTPUTS` of linear.h."""
 INT8_MAX = 127
 MIDDLE = 128
 """Zero of the rows in whole numbers; `MIDDLE` of linear.h."""
 SMALLEST = 1e-30
 """An output without weights must not be divided by zero."""
+PROBE_ROWS, PROBE_INPUTS, PROBE_OUTPUTS, PROBE_CALLS = 48, 512, 512, 10
+
+
+class Arithmetic(IntEnum):
+    """How numbers are multiplied; `Arithmetic` of linear.h, in its order."""
+
+    PAIRS = 0
+    """By the instruction for bfloat16."""
+    SPREAD = 1
+    """By way of float32, to the same bits."""
+    WHOLE = 2
+    """In whole numbers."""
 
 
 def _panels(weight: Tensor, together: int) -> Tensor:
-    """A weight of shape (outputs, inputs) as (outputs / 32, inputs / together, 32, together)."""
+    """A weight of shape (outputs, inputs) as (outputs / 16, inputs / together, 16, together)."""
     outputs, inputs = weight.shape
-    filled = torch.cat([weight, weight.new_zeros(-outputs % PANEL, inputs)])
-    return filled.view(-1, PANEL, inputs // together, together).permute(0, 2, 1, 3).contiguous()
+    filled = torch.cat([weight, weight.new_zeros(-outputs % TILE_OUTPUTS, inputs)])
+    return filled.view(-1, LANES, inputs // together, together).permute(0, 2, 1, 3).contiguous()
 
 
 def _filled(values: Tensor, dtype: torch.dtype) -> Tensor:
     """One value an output, and zeros as far as the last panel goes."""
-    return torch.cat([values, values.new_zeros(-len(values) % PANEL)]).to(dtype)
+    return torch.cat([values, values.new_zeros(-len(values) % TILE_OUTPUTS)]).to(dtype)
 
 
 class PanelLinear(nn.Module):
@@ -39,7 +55,10 @@ class PanelLinear(nn.Module):
     TOGETHER = 2
     """Inputs that one instruction takes."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, *, gelu: bool = False) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor, *, gelu: bool = False, arithmetic: Arithmetic | None = None
+    ) -> None:
+        """`arithmetic`: PAIRS or SPREAD; None for the faster one of this processor."""
         super().__init__()
         self._out_features, self._in_features = weight.shape
         if self._in_features % self.TOGETHER:
@@ -49,25 +68,29 @@ class PanelLinear(nn.Module):
         self._weight = self._laid_out(weight.detach())
         self._bias = _filled(bias.detach(), torch.float32)
         self._gelu = gelu
+        self._arithmetic = self._default_arithmetic() if arithmetic is None else arithmetic
 
     def _laid_out(self, weight: Tensor) -> Tensor:
         return _panels(weight.to(torch.bfloat16), self.TOGETHER)
 
+    def _default_arithmetic(self) -> Arithmetic:
+        return faster_arithmetic()
+
     @property
-    def addresses(self) -> tuple[int, int, int, int]:
+    def addresses(self) -> tuple[int, int, int, int, int]:
         """`LinearAddresses` of kernels.h, good as long as this layer lives."""
-        return self._weight.data_ptr(), self._bias.data_ptr(), 0, 0
+        return self._weight.data_ptr(), self._bias.data_ptr(), 0, 0, self._arithmetic
 
     def forward(self, x: Tensor) -> Tensor:
         from model.kernels.avx512 import _kernels
 
         rows = x.reshape(-1, self._in_features).to(torch.bfloat16).contiguous()
         product = torch.empty(len(rows), self._out_features, dtype=torch.bfloat16)
-        whole = torch.empty(rows.shape, dtype=torch.uint8)
+        scratch = torch.empty(_kernels.linear_bytes(len(rows), self._in_features), dtype=torch.uint8)
         scales = torch.empty(len(rows))
         _kernels.linear(
             rows.data_ptr(), len(rows), self._in_features, self.addresses, self._out_features, self._gelu,
-            product.data_ptr(), whole.data_ptr(), scales.data_ptr(), torch.get_num_threads(),
+            product.data_ptr(), scratch.data_ptr(), scales.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
         return product.view(*x.shape[:-1], self._out_features)
 
@@ -89,7 +112,32 @@ class Int8PanelLinear(PanelLinear):
         self._starts = _filled(whole.sum(dim=1).mul_(-MIDDLE), torch.int32)
         return _panels(whole.to(torch.int8), 4)
 
+    def _default_arithmetic(self) -> Arithmetic:
+        return Arithmetic.WHOLE
+
     @property
-    def addresses(self) -> tuple[int, int, int, int]:
-        weight, bias, _, _ = super().addresses
-        return weight, bias, self._scales.data_ptr(), self._starts.data_ptr()
+    def addresses(self) -> tuple[int, int, int, int, int]:
+        weight, bias, *_ = super().addresses
+        return weight, bias, self._scales.data_ptr(), self._starts.data_ptr(), Arithmetic.WHOLE
+
+
+@cache
+def faster_arithmetic() -> Arithmetic:
+    """PAIRS or SPREAD, whichever this processor is faster with, by a probe of a few milliseconds.
+
+    The instruction for bfloat16 multiplies twice as many numbers as one for float32; some processors begin it
+    every cycle, others every second cycle, in which they begin four of the others. Both give the same bits, so
+    the choice changes no result.
+    """
+    weight, bias = torch.ones(PROBE_OUTPUTS, PROBE_INPUTS), torch.zeros(PROBE_OUTPUTS)
+    x = torch.ones(PROBE_ROWS, PROBE_INPUTS, dtype=torch.bfloat16)
+    seconds: dict[Arithmetic, float] = {}
+    for arithmetic in (Arithmetic.PAIRS, Arithmetic.SPREAD):
+        linear = PanelLinear(weight, bias, arithmetic=arithmetic)
+        samples: list[float] = []
+        for _ in range(PROBE_CALLS):
+            start = time.perf_counter()
+            linear(x)
+            samples.append(time.perf_counter() - start)
+        seconds[arithmetic] = min(samples)
+    return min(seconds, key=seconds.__getitem__)

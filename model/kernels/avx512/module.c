@@ -18,17 +18,28 @@ static PyObject *is_supported(PyObject *self, PyObject *none)
                            __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16"));
 }
 
+static PyObject *linear_bytes(PyObject *self, PyObject *arguments)
+{
+    Py_ssize_t rows, inputs;
+    (void)self;
+    if (!PyArg_ParseTuple(arguments, "nn", &rows, &inputs))
+        return NULL;
+    return PyLong_FromSize_t(rudolph_linear_bytes((size_t)rows, (size_t)inputs));
+}
+
 static PyObject *linear(PyObject *self, PyObject *arguments)
 {
     unsigned long long x, weight, bias, scales, starts, out, scratch, row_scales;
+    long long arithmetic;
     Py_ssize_t rows, inputs, outputs;
     int gelu, threads;
     (void)self;
-    if (!PyArg_ParseTuple(arguments, "Knn(KKKK)npKKKi", &x, &rows, &inputs, &weight, &bias, &scales, &starts,
-                          &outputs, &gelu, &out, &scratch, &row_scales, &threads))
+    if (!PyArg_ParseTuple(arguments, "Knn(KKKKL)npKKKi", &x, &rows, &inputs, &weight, &bias, &scales, &starts,
+                          &arithmetic, &outputs, &gelu, &out, &scratch, &row_scales, &threads))
         return NULL;
     const LinearAddresses addresses = {(const void *)(uintptr_t)weight, (const void *)(uintptr_t)bias,
-                                       (const void *)(uintptr_t)scales, (const void *)(uintptr_t)starts};
+                                       (const void *)(uintptr_t)scales, (const void *)(uintptr_t)starts,
+                                       arithmetic};
     Py_BEGIN_ALLOW_THREADS rudolph_linear(
         (const void *)(uintptr_t)x, (size_t)rows, (size_t)inputs, &addresses, (size_t)outputs, gelu,
         (void *)(uintptr_t)out, (void *)(uintptr_t)scratch, (float *)(uintptr_t)row_scales, threads);
@@ -107,6 +118,7 @@ static PyObject *sample(PyObject *self, PyObject *arguments)
 
 static PyMethodDef methods[] = {
     {"is_supported", is_supported, METH_NOARGS, "Whether this processor has what the kernels are made of."},
+    {"linear_bytes", linear_bytes, METH_VARARGS, "Bytes of scratch that a product needs."},
     {"linear", linear, METH_VARARGS, "One product; see linear.py."},
     {"scratch_bytes", scratch_bytes, METH_VARARGS, "Bytes of scratch that a run needs."},
     {"run", run, METH_VARARGS, "Tokens through all layers; see stack.py."},

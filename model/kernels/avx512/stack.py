@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MAX_HEAD_SIZE = 128
 """`MAX_HEAD_SIZE` of attention.h."""
-NUM_ADDRESSES = 28
+NUM_ADDRESSES = 32
 """Fields of `LayerAddresses` in kernels.h, of which the last two are the cache's."""
 END_OF_CELLS = -1
 
@@ -57,6 +57,7 @@ class Avx512Stack:
             addresses = [*_addresses(block), own.data_ptr(), own.shape[1]]
             self._addresses[layer, :-2] = torch.tensor(addresses)
         self._cache: ReferenceType[KeyValueCache] | None = None
+        self._scratch = torch.empty(0, dtype=torch.uint8)
 
     def step(self, x: Tensor, rows: GroupedRows, cache: KeyValueCache) -> Tensor:
         """One token a row; keys and values go into the cache, which holds bfloat16.
@@ -107,11 +108,13 @@ class Avx512Stack:
         hidden = x.to(torch.float32, copy=True).contiguous()
         positions, left, body, pictures = (each.contiguous() for each in (positions, *slots))
         threads = torch.get_num_threads()
-        scratch = torch.empty(_kernels.scratch_bytes(self._shape, len(x), threads), dtype=torch.uint8)
+        needed = _kernels.scratch_bytes(self._shape, len(x), threads)
+        if needed > len(self._scratch):
+            self._scratch = torch.empty(needed, dtype=torch.uint8)
         tokens = (len(x), unseen[0], unseen[1], num_left_slots, num_slots)
         _kernels.run(
             self._shape, self._addresses.data_ptr(), tokens, positions.data_ptr(), left.data_ptr(),
-            body.data_ptr(), pictures.data_ptr(), hidden.data_ptr(), scratch.data_ptr(), threads,
+            body.data_ptr(), pictures.data_ptr(), hidden.data_ptr(), self._scratch.data_ptr(), threads,
         )  # fmt: skip
         return hidden
 

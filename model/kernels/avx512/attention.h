@@ -10,7 +10,11 @@
 #include "vectors.h"
 
 #define GROUP 4 /* heads */
+#ifndef LINE_BYTES
+#define LINE_BYTES 64
+#endif
 #define MAX_HEAD_SIZE 128
+#define AHEAD_KEYS 4
 #define MAX_CHUNKS (MAX_HEAD_SIZE / LANES)
 
 /* What a thread needs while it works on a row: a place for each key it may see, and GROUP numbers. */
@@ -34,12 +38,18 @@ INLINE __m128 four_sums(const __m512 vectors[GROUP])
 /* Scores at `count` tokens, 0 for heads that are not there. query, and a token from `offset` on: (heads,
  * head_size). */
 INLINE void scores(const int heads, const int head_size, const bf16 *query, const Scratch *scratch,
-                   size_t count, size_t offset)
+                   size_t count, size_t offset, size_t value_bytes)
 {
     const int chunks = (head_size + 2 * LANES - 1) / (2 * LANES);
     const __m128 scale = _mm_set1_ps(1.0f / __builtin_sqrtf((float)head_size));
+    const size_t bytes = (size_t)(heads * head_size) * sizeof(bf16);
     for (size_t key = 0; key < count; key++) {
         const bf16 *token = scratch->tokens[key] + offset;
+        const char *later = (const char *)(scratch->tokens[key + AHEAD_KEYS < count ? key + AHEAD_KEYS : key] + offset);
+        for (size_t at = 0; at < bytes; at += LINE_BYTES) {
+            _mm_prefetch(later + at, _MM_HINT_T0);
+            _mm_prefetch(later + value_bytes + at, _MM_HINT_T1);
+        }
         __m512 sums[GROUP];
         for (int head = 0; head < GROUP; head++) {
             sums[head] = _mm512_setzero_ps();
@@ -112,7 +122,7 @@ INLINE void context(const int heads, const int head_size, const Scratch *scratch
 INLINE void some_heads(const int heads, const int head_size, const bf16 *query, const Scratch *scratch,
                        size_t count, size_t first, size_t hidden, bf16 *out)
 {
-    scores(heads, head_size, query + first, scratch, count, first);
+    scores(heads, head_size, query + first, scratch, count, first, hidden * sizeof(bf16));
     __m512 shares = powers(scratch->weights, count);
     context(heads, head_size, scratch, count, hidden + first, shares, out + first);
 }

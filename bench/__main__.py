@@ -1,7 +1,7 @@
 """`python -m bench`, or `make bench`: model and engine beside the published package on this processor.
 
 Further measurements are commands: `python -m bench ladder` (`make bench ARGS=ladder`), `long-run`,
-`agreement`, `int8`, `png`, `server`; `tables` writes what was kept into the documents.
+`agreement`, `int8`, `png`, `server`, `cold-start`; `tables` writes what was kept into the documents.
 """
 
 from pathlib import Path
@@ -117,6 +117,17 @@ def server(
     _show_figures("a null engine", content, output or results.RESULTS / "server.json")
     if (share := ratio(content)) is not None:
         print(f"throughput against LitServe: {share:.2f}× (must 0.7×, aim 1.2×)")
+
+
+@app.command()
+def cold_start(
+    repeats: Annotated[int, typer.Option(min=1, help="Counted starts, behind one that is not.")] = 3,
+    output: Output = None,
+) -> None:
+    """From `rudolph serve` to the first picture."""
+    from bench.cold_start import measure
+
+    _show_figures("a cold start", measure(repeats), output or results.RESULTS / "cold-start.json")
 
 
 @app.command("tables")

@@ -22,6 +22,7 @@ from jobs.requests import Request
 from jobs.results import JobFailure, Result
 from model.config import EOS_ID, ModelConfig, TaskToken, VqganConfig
 from model.image_tokenizer import ImageTokenizer
+from model.precision import choose_decoder_dtype
 from model.rudolph import Rudolph
 from model.text_tokenizer import TextTokenizer
 from model.transformer import Transformer
@@ -114,8 +115,8 @@ def _peers(
     their_bytes = results.resident_bytes() - at_start
     ours = Transformer(config).eval()
     ours.load_state_dict(reference.weights(network), strict=True)
-    vocabulary = _vocabulary(config.bpe_vocab_size, place)
-    text_tokenizer = TextTokenizer(vocabulary)
+    words_file = vocabulary(config.bpe_vocab_size, place)
+    text_tokenizer = TextTokenizer(words_file)
     rudolph = Rudolph(
         config=config,
         transformer=ours.to(dtype),
@@ -131,7 +132,7 @@ def _peers(
         config.image_codebook_size, (1, config.image_length), generator=torch.Generator().manual_seed(2)
     )
     wrapper = reference.rudalle().tokenizer
-    tokenizer = wrapper.YTTMTokenizerWrapper(wrapper.yttm.BPE(model=str(vocabulary)))
+    tokenizer = wrapper.YTTMTokenizerWrapper(wrapper.yttm.BPE(model=str(words_file)))
     tokens = {f"<{token.name}>": config.task_token(token) for token in list(TaskToken)[:6]}
     api = reference.rudolph_v2().api.ruDolphApi(
         network, tokenizer, _CodesOnly(codes), spc_tokens=tokens, quite=True, bs=REFERENCE_BATCH
@@ -153,10 +154,10 @@ def _never_ends(network: Any, config: ModelConfig) -> None:
 
 
 def _image_tokenizer(vqgan: VqganConfig, dtype: torch.dtype) -> ImageTokenizer:
-    """As a checkpoint is loaded: the decoder in the transformer's format, the encoder in float32."""
-    tokenizer = ImageTokenizer(vqgan).eval().to(dtype)
-    for part in (tokenizer.encoder, tokenizer.quant_conv, tokenizer.quantize.proj):
-        part.float()
+    """As a checkpoint is loaded: the decoder in its faster format, the encoder in float32."""
+    tokenizer = ImageTokenizer(vqgan).eval()
+    for part in (tokenizer.decoder, tokenizer.post_quant_conv, tokenizer.quantize.embed):
+        part.to(choose_decoder_dtype(torch.device("cpu"), dtype))
     return tokenizer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
@@ -178,8 +179,8 @@ def words(count: int) -> list[str]:
     return ["".join(draw.choices(letters, k=draw.randint(2, 9))) for _ in range(count)]
 
 
-def _vocabulary(size: int, place: Path) -> Path:
-    """A tokenizer of this size, learnt from made-up words around the prompt's."""
+def vocabulary(size: int, place: Path) -> Path:
+    """The file of a tokenizer of this size, learnt from made-up words around the prompt's."""
     text = place / "words.txt"
     content = [" ".join(words(60_000)), *([PROMPT, "на картинке круг"] * 50)]
     text.write_text("\n".join(content), encoding="utf-8")

@@ -5,14 +5,11 @@ Beside LitServe, which keeps nothing durable, with the same engine, picture and 
 
 import json
 import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +20,13 @@ import psutil
 from bench import http_load, results
 from bench.http_load import Load
 from bench.null_worker import noise_file
+from bench.programs import free_port, program, wait_for
 from jobs.embedded import EmbeddedRedis, EmbeddedSettings
 
-ROOT = Path(__file__).resolve().parents[1]
 PEERS = Path(sys.prefix) / "peers"
 HOW_TO_INSTALL = "sh scripts/install_peers.sh .venv/bin/python .venv/peers"
 CONNECTIONS = 64
 IDLE_REQUESTS = 400
-START_TIMEOUT_S = 60.0
 PROMPT = "кот на синем фоне"
 
 
@@ -116,12 +112,12 @@ def _processor_s(process: psutil.Process) -> float:
 def _ours(fsync: str) -> Generator[Target]:
     with tempfile.TemporaryDirectory() as place, EmbeddedRedis(EmbeddedSettings(fsync=fsync)) as redis:
         url = redis.start(Path(place) / "redis")
-        port = _free_port()
+        port = free_port()
         serve = ["-m", "cli", "serve", "--workers", "0", "--port", str(port), "--redis-url", url]
-        with _program(serve, Path(place) / "api.log") as api:
-            _wait_for(f"http://127.0.0.1:{port}/health/live")
-            with _program(["-m", "bench.null_worker", url], Path(place) / "worker.log") as worker:
-                _wait_for(f"http://127.0.0.1:{port}/health/ready")
+        with program(serve, Path(place) / "api.log") as api:
+            wait_for(f"http://127.0.0.1:{port}/health/live")
+            with program(["-m", "bench.null_worker", url], Path(place) / "worker.log") as worker:
+                wait_for(f"http://127.0.0.1:{port}/health/ready")
                 assert redis.pid is not None
                 parts = {"API": api, "worker": worker, "Redis": psutil.Process(redis.pid)}
                 yield Target(port, "/v1/text2image", parts)
@@ -130,57 +126,13 @@ def _ours(fsync: str) -> Generator[Target]:
 @contextmanager
 def _litserve() -> Generator[Target]:
     with tempfile.TemporaryDirectory() as place:
-        picture, port = Path(place) / "picture.png", _free_port()
+        picture, port = Path(place) / "picture.png", free_port()
         picture.write_bytes(noise_file())
-        program = [str(Path(__file__).parent / "litserve_program.py"), str(port), str(picture)]
+        command = [str(Path(__file__).parent / "litserve_program.py"), str(port), str(picture)]
         environment = {**os.environ, "PYTHONPATH": str(PEERS)}
-        with _program(program, Path(place) / "log", environment) as process:
-            _wait_for(f"http://127.0.0.1:{port}/health")
+        with program(command, Path(place) / "log", environment) as process:
+            wait_for(f"http://127.0.0.1:{port}/health")
             yield Target(port, "/predict", {"server": process})
-
-
-@contextmanager
-def _program(
-    arguments: Sequence[str], log: Path, environment: dict[str, str] | None = None
-) -> Generator[psutil.Process]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("RUDOLPH_")}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, env=environment or clean, stdout=output, stderr=output
-        )
-    try:
-        yield psutil.Process(process.pid)
-    finally:
-        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        for child in children:
-            if child.is_running():
-                child.kill()
-
-
-def _wait_for(url: str) -> None:
-    give_up_at = time.monotonic() + START_TIMEOUT_S
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=2) as reply:
-                if reply.status == 200:
-                    return
-        except OSError:
-            pass
-        if time.monotonic() > give_up_at:
-            raise TimeoutError(f"{url} does not answer")
-        time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def ratio(content: dict[str, Any]) -> float | None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from model.config import PRESETS, ModelConfig, Preset, VqganConfig
 from model.config_json import CheckpointConfig, ConfigError, dump_config, parse_config
 from model.image_tokenizer import ImageTokenizer
-from model.precision import choose_dtype
+from model.precision import choose_decoder_dtype, choose_dtype
 from model.rudolph import Rudolph
 from model.text_tokenizer import TextTokenizer, VocabularyError
 from model.transformer import Transformer
@@ -58,8 +58,8 @@ def load_rudolph(
 
     preset: name of the published architecture, for a folder without config.json whose tensor shapes do not
     tell. dtype: None or "auto" for the device's best, else a name or a torch dtype. The encoder of the image
-    tokenizer stays in float32, so that codes do not depend on it; the decoder follows, but for float16 on the
-    CPU.
+    tokenizer stays in float32, so that codes do not depend on it; the decoder follows, but where a CPU is
+    faster in float32.
 
     Raises CheckpointError for whatever is missing, damaged or does not fit together, and ValueError for an
     unknown dtype.
@@ -234,8 +234,7 @@ def _load_image_tokenizer(
     except ValueError as error:
         raise CheckpointError(f"{CONFIG_FILE}: vae: {error}") from error
 
-    # Measured on a CPU with AVX512-BF16: float32 takes twice as long, float16 has no fast convolutions.
-    decoder_dtype = torch.float32 if device.type == "cpu" and dtype is torch.float16 else dtype
+    decoder_dtype = choose_decoder_dtype(device, dtype)
 
     def dtype_of(name: str) -> torch.dtype:
         return decoder_dtype if name.startswith(DECODER_PREFIXES) else torch.float32

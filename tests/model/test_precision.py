@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from model.precision import choose_dtype, has_native_bfloat16
+from model.precision import choose_decoder_dtype, choose_dtype, has_fast_bfloat16, has_native_bfloat16
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -27,8 +27,30 @@ def test_bfloat16_needs_the_processors_own_instructions(tmp_path, line, expected
     assert has_native_bfloat16(processor(tmp_path, line)) is expected
 
 
+@pytest.mark.parametrize(
+    ("vendor", "flags", "expected"),
+    [
+        ("GenuineIntel", "avx512f avx512_bf16", False),
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16", True),
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("AuthenticAMD", "avx512f", False),
+    ],
+)
+def test_bfloat16_of_intels_processors_is_fast_with_amx_only(tmp_path, vendor, flags, expected):
+    assert has_fast_bfloat16(processor(tmp_path, f"vendor_id\t: {vendor}\nflags\t\t: {flags}")) is expected
+
+
+def test_decoder_takes_the_faster_format():
+    half = torch.bfloat16 if has_fast_bfloat16() else torch.float32
+    assert choose_decoder_dtype(CPU, torch.bfloat16) is half
+    assert choose_decoder_dtype(CPU, torch.float16) is torch.float32
+    assert choose_decoder_dtype(CPU, torch.float32) is torch.float32
+    assert choose_decoder_dtype(CUDA, torch.float16) is torch.float16
+
+
 def test_silent_system_counts_as_without_bfloat16(tmp_path):
     assert not has_native_bfloat16(tmp_path / "absent")
+    assert not has_fast_bfloat16(tmp_path / "absent")
 
 
 def test_device_decides_where_nothing_is_asked():

@@ -23,7 +23,7 @@ START_TIMEOUT_S = 60.0
 def program(
     arguments: Sequence[str], log: Path, environment: dict[str, str] | None = None
 ) -> Generator[psutil.Process]:
-    """Python with these arguments, and none of this server's settings in its environment unless one is given."""
+    """Python with these arguments, without this server's settings in its environment unless one is given."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RUDOLPH_")}
     with log.open("wb") as output:
         process = subprocess.Popen(

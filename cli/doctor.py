@@ -110,7 +110,11 @@ def _kernels() -> Finding:
     from model.kernels.avx512 import is_available
 
     if is_available():
-        return Finding("kernels", "ok", "all layers in one call (AVX512-BF16)")
+        from model.kernels.avx512.linear import Arithmetic, faster_arithmetic
+
+        spread = faster_arithmetic() is Arithmetic.SPREAD
+        how = "products by way of float32, which is faster here" if spread else "products of bfloat16"
+        return Finding("kernels", "ok", f"all layers in one call (AVX512-BF16), {how}")
     detail = "those for AVX512-BF16 are missing: torch does their work, at about half the speed"
     remedy = "where the processor has avx512_bf16: install a C compiler, then the project again"
     return Finding("kernels", "note", detail, remedy)

@@ -120,7 +120,10 @@ class Codebook(nn.Module):
     def __init__(self, config: VqganConfig) -> None:
         super().__init__()
         self.proj = nn.Conv2d(config.z_channels, config.codebook_size, 1)
-        self.embed = nn.Embedding(config.codebook_size, config.embed_dim)
+        vectors = torch.empty(config.codebook_size, config.embed_dim)
+        if not vectors.is_meta:  # there, drawing numbers would import half of torch's compiler
+            nn.init.normal_(vectors)
+        self.embed = nn.Embedding(config.codebook_size, config.embed_dim, _weight=vectors)
 
 
 class ImageTokenizer(nn.Module):

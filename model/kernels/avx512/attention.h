@@ -10,10 +10,8 @@
 #include "vectors.h"
 
 #define GROUP 4 /* heads */
-#ifndef LINE_BYTES
-#define LINE_BYTES 64
-#endif
 #define MAX_HEAD_SIZE 128
+/* How far ahead tokens are asked for. */
 #define AHEAD_KEYS 4
 #define MAX_CHUNKS (MAX_HEAD_SIZE / LANES)
 
@@ -35,22 +33,27 @@ INLINE __m128 four_sums(const __m512 vectors[GROUP])
     return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 
+/* Asks for a part of a key, and for that of its value, which is read after all keys. */
+INLINE void ask_for_token(const int size, const bf16 *key, size_t value_offset)
+{
+    for (int at = 0; at < size; at += LINE_BYTES / (int)sizeof(bf16)) {
+        _mm_prefetch(key + at, _MM_HINT_T0);
+        _mm_prefetch(key + value_offset + at, _MM_HINT_T1);
+    }
+}
+
 /* Scores at `count` tokens, 0 for heads that are not there. query, and a token from `offset` on: (heads,
- * head_size). */
+ * head_size); its value lies `value_offset` behind its key. */
 INLINE void scores(const int heads, const int head_size, const bf16 *query, const Scratch *scratch,
-                   size_t count, size_t offset, size_t value_bytes)
+                   size_t count, size_t offset, size_t value_offset)
 {
     const int chunks = (head_size + 2 * LANES - 1) / (2 * LANES);
     const __m128 scale = _mm_set1_ps(1.0f / __builtin_sqrtf((float)head_size));
-    const size_t bytes = (size_t)(heads * head_size) * sizeof(bf16);
     for (size_t key = 0; key < count; key++) {
         const bf16 *token = scratch->tokens[key] + offset;
-        const char *later = (const char *)(scratch->tokens[key + AHEAD_KEYS < count ? key + AHEAD_KEYS : key] + offset);
-        for (size_t at = 0; at < bytes; at += LINE_BYTES) {
-            _mm_prefetch(later + at, _MM_HINT_T0);
-            _mm_prefetch(later + value_bytes + at, _MM_HINT_T1);
-        }
         __m512 sums[GROUP];
+        if (key + AHEAD_KEYS < count)
+            ask_for_token(heads * head_size, scratch->tokens[key + AHEAD_KEYS] + offset, value_offset);
         for (int head = 0; head < GROUP; head++) {
             sums[head] = _mm512_setzero_ps();
             for (int chunk = 0; head < heads && chunk < chunks; chunk++) {
@@ -122,7 +125,7 @@ INLINE void context(const int heads, const int head_size, const Scratch *scratch
 INLINE void some_heads(const int heads, const int head_size, const bf16 *query, const Scratch *scratch,
                        size_t count, size_t first, size_t hidden, bf16 *out)
 {
-    scores(heads, head_size, query + first, scratch, count, first, hidden * sizeof(bf16));
+    scores(heads, head_size, query + first, scratch, count, first, hidden);
     __m512 shares = powers(scratch->weights, count);
     context(heads, head_size, scratch, count, hidden + first, shares, out + first);
 }

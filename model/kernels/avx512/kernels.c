@@ -18,14 +18,14 @@
 #define ALIGNMENT 64
 
 typedef struct {
-    bf16 *normed;   /* (rows, hidden): what a product reads */
-    bf16 *fused;    /* (rows, 3, hidden): query, key, value */
-    bf16 *context;  /* (rows, hidden) */
-    bf16 *inner;    /* (rows, 4 hidden) */
-    float *branch;  /* (rows, hidden) */
-    float *ready;   /* (rows, 4 hidden + SPREAD_GAP) at most: rows as the arithmetic of a product takes them */
-    float *scales;  /* (rows) */
-    char *threads;  /* a Scratch for each thread */
+    bf16 *normed;  /* (rows, hidden): what a product reads */
+    bf16 *fused;   /* (rows, 3, hidden): query, key, value */
+    bf16 *context; /* (rows, hidden) */
+    bf16 *inner;   /* (rows, 4 hidden) */
+    float *branch; /* (rows, hidden) */
+    float *ready;  /* (rows, 4 hidden + SPREAD_GAP) at most: rows as the arithmetic of a product takes them */
+    float *scales; /* (rows) */
+    char *threads; /* a Scratch for each thread */
     size_t thread_bytes;
 } Workspace;
 

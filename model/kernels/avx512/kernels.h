@@ -38,8 +38,8 @@ typedef struct {
 /* Bytes that a product needs beside its arguments. */
 size_t rudolph_linear_bytes(size_t rows, size_t inputs);
 
-/* x: bfloat16, shape = (rows, inputs); out likewise. `scratch` takes the rows as the arithmetic wants them, and
- * `row_scales` their scales where that is in whole numbers. */
+/* x: bfloat16, shape = (rows, inputs); out likewise. `scratch` takes the rows as the arithmetic wants them,
+ * and `row_scales` their scales where that is in whole numbers. */
 void rudolph_linear(const void *x, size_t rows, size_t inputs, const LinearAddresses *linear, size_t outputs,
                     int gelu, void *out, void *scratch, float *row_scales, int threads);
 

@@ -1,11 +1,11 @@
 /* x W' + b for few rows and for many, with the weights read once, in order.
  *
- * Three arithmetics: the processor's own instruction for bfloat16 (PAIRS), the same by way of float32 (SPREAD),
- * which is twice as fast on processors whose instruction for bfloat16 is slow, and whole numbers (WHOLE).
- * Weights lie in panels of 16 outputs, in each panel the inputs that one instruction takes together: shape =
- * (outputs / 16, inputs / 2, 16, 2) of bfloat16 or (outputs / 16, inputs / 4, 16, 4) of int8, the last panels
- * filled up with zeros to a whole number of TILE_PANELS. A result is one chain of sums over the inputs whatever
- * rows stand beside it, so batch mates change no bit.
+ * Three arithmetics: the processor's own instruction for bfloat16 (PAIRS), the same by way of float32
+ * (SPREAD), which is twice as fast on processors whose instruction for bfloat16 is slow, and whole numbers
+ * (WHOLE). Weights lie in panels of 16 outputs, in each panel the inputs that one instruction takes together:
+ * shape = (outputs / 16, inputs / 2, 16, 2) of bfloat16 or (outputs / 16, inputs / 4, 16, 4) of int8, the
+ * last panels filled up with zeros to a whole number of TILE_PANELS. A result is one chain of sums over the
+ * inputs whatever rows stand beside it, so batch mates change no bit.
  */
 #ifndef RUDOLPH_LINEAR_H
 #define RUDOLPH_LINEAR_H
@@ -23,8 +23,8 @@
 /* Weights are asked for so far ahead in a panel, and again a whole panel ahead while there is more to compute
  * than to read. */
 #define AHEAD_BYTES 1024
-#define LINE_BYTES 64
-/* Spread rows lie one line further apart than they are long: at powers of two they would share a cache set. */
+/* Spread rows lie one line further apart than they are long: at powers of two they would share a cache set.
+ */
 #define SPREAD_GAP LANES
 #define INT8_MAX_VALUE 127.0f
 /* Zero of the rows in whole numbers: the instruction takes unsigned ones on one side. */
@@ -89,15 +89,16 @@ static void spread_row(const bf16 *x, size_t size, float *out)
     }
 }
 
-/* Asks for what is read later. `line` counts the lines of a panel; tiles that read the same panels ask for the
- * next ones together, each for its part, so that memory is busy all the time. */
+/* Asks for what is read later. `line` counts the lines of a panel; tiles that read the same panels ask for
+ * the next ones together, each for its part, so that memory is busy all the time. */
 INLINE void ask_ahead(const char *panel, size_t panel_bytes, size_t line, size_t next_line)
 {
     _mm_prefetch(panel + line * LINE_BYTES + AHEAD_BYTES, _MM_HINT_T0);
     _mm_prefetch(panel + TILE_PANELS * panel_bytes + next_line * LINE_BYTES, _MM_HINT_T1);
 }
 
-/* Lines of the next panels that `tile` has asked for by its own line `line` of `lines`: a fraction of 2^16. */
+/* Lines of the next panels that `tile` has asked for by its own line `line` of `lines`: a fraction of 2^16.
+ */
 #define NEXT_LINE(tile, line, lines, inverse) (((tile)->number * (lines) + (line)) * (inverse) >> 16)
 #define INVERSE(tile) ((1u << 16) / (tile)->tiles)
 
@@ -205,7 +206,8 @@ INLINE void spread_sums(const int rows, const Input *x, const Linear *linear, co
     }
 }
 
-INLINE void fill_tile(const int rows, const Input *x, const Linear *linear, const Tile *tile, const Output *out)
+INLINE void fill_tile(const int rows, const Input *x, const Linear *linear, const Tile *tile,
+                      const Output *out)
 {
     __m512 sums[MAX_TILE_ROWS][TILE_PANELS];
     if (linear->arithmetic == WHOLE)
@@ -215,7 +217,8 @@ INLINE void fill_tile(const int rows, const Input *x, const Linear *linear, cons
     else
         pair_sums(rows, x, linear, tile, sums);
     for (int r = 0; r < rows; r++)
-        for (size_t panel = 0; panel < TILE_PANELS && tile->column + panel * LANES < linear->outputs; panel++) {
+        for (size_t panel = 0; panel < TILE_PANELS && tile->column + panel * LANES < linear->outputs;
+             panel++) {
             size_t first = tile->column + panel * LANES, at = (tile->row + (size_t)r) * out->stride + first;
             __mmask16 mask = first_lanes(linear->outputs - first);
             __m512 value = linear->gelu ? gelu16(sums[r][panel]) : sums[r][panel];

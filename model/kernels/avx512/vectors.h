@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define LANES 16
+#define LINE_BYTES 64 /* of memory, and a vector's */
 #define INLINE static inline __attribute__((always_inline))
 
 typedef uint16_t bf16;

@@ -29,6 +29,10 @@ SHORT_CAPTION = 16
 """Tokens of a usual caption. Random weights never end a text by themselves."""
 
 
+WEIGHTS_A_LAYER = 12
+"""In squares of the hidden size: 3 for query, key, value, 1 behind attention, 2 × 4 in the MLP."""
+
+
 @dataclass
 class Row:
     """One measure: seconds a unit, ours and the package's."""
@@ -65,7 +69,12 @@ def measure(
     content = results.document(dtype=format_name, shape="toy" if quick else "350M")
     with peers(config, vqgan, dtype, EngineSettings(NUM_SLOTS, int8_weights=int8)) as both:
         sizes = {"ours": both.our_bytes, "package": both.their_bytes}
-        content |= {"weights_and_slots_bytes": sizes, "rows": []}
+        content |= {
+            "weights_and_slots_bytes": sizes,
+            "memory_bytes_per_s": results.memory_speed(),
+            "caption_weights_bytes": both.caption_tokens(TEMPLATE) * _bytes_a_text_token(config, int8=int8),
+            "rows": [],
+        }
         measured: dict[str, Row] = {}
         for row in _rows(both):
             if only not in row.name:
@@ -75,6 +84,12 @@ def measure(
             content["rows"].append(_row_json(row))
             print(f"  {_line(row)}", flush=True)
             yield content
+
+
+def _bytes_a_text_token(config: ModelConfig, *, int8: bool) -> int:
+    """Weights that a step with one text token reads, heads in bfloat16: no way to decode reads fewer."""
+    layers = config.num_layers * WEIGHTS_A_LAYER * config.hidden_size**2
+    return layers * (1 if int8 else 2) + config.text_vocab_size * config.hidden_size * 2
 
 
 def _measure_row(row: Row, both: Peers, repeats: int, measured: dict[str, Row]) -> None:

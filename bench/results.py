@@ -22,6 +22,9 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 DISTURBED_CORES = 0.15
 """Other processes took so many cores, on average, while a sample was taken: it is marked in the table."""
+MEMORY_PROBE_BYTES = 512 << 20
+"""Larger than any cache."""
+MEMORY_PROBE_READS = 8
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -70,6 +73,13 @@ def as_json(samples: list[Sample]) -> list[dict[str, float]]:
 
 def from_json(samples: list[dict[str, float]]) -> list[Sample]:
     return [Sample(sample["seconds"], sample["other_cores"]) for sample in samples]
+
+
+def memory_speed() -> float:
+    """Bytes a second that all threads together read from memory at best."""
+    numbers = torch.ones(MEMORY_PROBE_BYTES // 4)
+    seconds = min(sample.seconds for sample in timed(numbers.sum, MEMORY_PROBE_READS))
+    return MEMORY_PROBE_BYTES / seconds
 
 
 def document(**more: Any) -> dict[str, Any]:

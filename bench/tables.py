@@ -105,6 +105,12 @@ def memory(content: dict[str, Any]) -> Cells:
         ["memory", "ours", "package"],
         ["weights (ours: and 16 slots)", _gigabytes(sizes["ours"]), _gigabytes(sizes["package"])],
         [f"beyond that, at most ({peak['name']})", _gigabytes(peak["peak_bytes"]), "not measured"],
+        ["speed at which this machine reads it", f"{_gigabytes(content['memory_bytes_per_s'])}/s", ""],
+        [
+            "time to read the weights once for each token of a caption of full length",
+            _seconds(content["caption_weights_bytes"] / content["memory_bytes_per_s"]),
+            "",
+        ],
     ]
 
 

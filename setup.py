@@ -14,7 +14,7 @@ setup(
     ext_modules=[
         Extension(
             "model.kernels.avx512._kernels",
-            sources=[str(KERNELS / "module.c"), str(KERNELS / "kernels.c")],
+            sources=[str(KERNELS / name) for name in ("module.c", "kernels.c", "half.c")],
             depends=sorted(str(header) for header in KERNELS.glob("*.h")),
             extra_compile_args=["-O3", "-fopenmp"],
             extra_link_args=["-fopenmp"],

@@ -110,11 +110,15 @@ def _kernels() -> Finding:
     from model.kernels.avx512 import is_available
 
     if is_available():
-        from model.kernels.avx512.linear import Arithmetic, faster_arithmetic
+        from model.kernels.avx512.linear import Arithmetic, fastest_arithmetic
 
-        spread = faster_arithmetic() is Arithmetic.SPREAD
-        how = "products by way of float32, which is faster here" if spread else "products of bfloat16"
-        return Finding("kernels", "ok", f"all layers in one call (AVX512-BF16), {how}")
+        products = {
+            Arithmetic.PAIRS: "products of bfloat16",
+            Arithmetic.SPREAD: "products of float32, which are faster here",
+            Arithmetic.HALF: "products of float16, which are faster here",
+        }
+        detail = f"all layers in one call (AVX512-BF16), {products[fastest_arithmetic()]}"
+        return Finding("kernels", "ok", detail)
     detail = "those for AVX512-BF16 are missing: torch does their work, at about half the speed"
     remedy = "where the processor has avx512_bf16: install a C compiler, then the project again"
     return Finding("kernels", "note", detail, remedy)

@@ -6,7 +6,14 @@ from torch import nn
 from torch.nn import functional
 
 from model.kernels.avx512 import is_available
-from model.kernels.avx512.linear import Arithmetic, Int8PanelLinear, PanelLinear, faster_arithmetic
+from model.kernels.avx512.linear import (
+    HALF_MAX_WEIGHT,
+    Arithmetic,
+    Int8PanelLinear,
+    PanelLinear,
+    fastest_arithmetic,
+)
+from tests.model.arithmetics import arithmetics
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="this processor has no AVX512-BF16")
 
@@ -20,21 +27,23 @@ def panels_of(linear: nn.Linear, *, gelu: bool = False, arithmetic: Arithmetic |
     return PanelLinear(linear.weight, linear.bias, gelu=gelu, arithmetic=arithmetic)
 
 
-both_arithmetics = pytest.mark.parametrize("arithmetic", [Arithmetic.PAIRS, Arithmetic.SPREAD])
+every_arithmetic = pytest.mark.parametrize("arithmetic", arithmetics())
 
 
 @pytest.mark.usefixtures("num_threads")
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 12, 13, 16, 71, 72, 73, 203])
 @pytest.mark.parametrize(("in_features", "out_features"), [(2, 1), (48, 80), (64, 32), (130, 33), (256, 100)])
-@both_arithmetics
+@every_arithmetic
 def test_product_equals_the_plain_one(rows: int, in_features: int, out_features: int, arithmetic: Arithmetic):
     linear = linear_of(in_features, out_features)
     x = torch.randn(rows, in_features).bfloat16()
     expected = functional.linear(x.float(), linear.weight.float(), linear.bias.float())
     got = panels_of(linear, arithmetic=arithmetic)(x)
     assert got.dtype is torch.bfloat16
-    # What is left is the rounding of the result itself, half a unit in the last of eight bits.
-    torch.testing.assert_close(got.float(), expected, rtol=2**-8, atol=1e-5)
+    # What is left is the rounding of the result itself, half a unit in the last of eight bits, and of sums in
+    # float16.
+    atol = 3e-3 if arithmetic is Arithmetic.HALF else 1e-5
+    torch.testing.assert_close(got.float(), expected, rtol=2**-8, atol=atol)
 
 
 def test_gelu_is_the_one_with_tanh():
@@ -42,7 +51,8 @@ def test_gelu_is_the_one_with_tanh():
     x = 5 * torch.randn(200, 48).bfloat16()
     product = functional.linear(x.float(), linear.weight.float(), linear.bias.float())
     expected = functional.gelu(product, approximate="tanh")
-    torch.testing.assert_close(panels_of(linear, gelu=True)(x).float(), expected, rtol=2**-8, atol=1e-5)
+    got = panels_of(linear, gelu=True, arithmetic=Arithmetic.SPREAD)(x).float()
+    torch.testing.assert_close(got, expected, rtol=2**-8, atol=1e-5)
     assert (functional.gelu(product) - expected).abs().max() > 1e-4, "the test must tell the two apart"
 
 
@@ -78,11 +88,57 @@ def test_arithmetics_differ_by_a_rounding_at_most():
     assert (spread != pairs).double().mean() < 0.001
 
 
-def test_choice_of_arithmetic_is_one_of_bfloat16():
-    assert faster_arithmetic() in {Arithmetic.PAIRS, Arithmetic.SPREAD}
+def test_choice_of_arithmetic_is_one_of_this_processor():
+    assert fastest_arithmetic() in arithmetics()
 
 
-@both_arithmetics
+@pytest.mark.skipif(Arithmetic.HALF not in arithmetics(), reason="this processor has no AVX512-FP16")
+class TestHalf:
+    """Sums in float16."""
+
+    @pytest.mark.parametrize("size", [1.0, 1e-20, 1e30])
+    @pytest.mark.parametrize("outlier", [0.0, 100.0])
+    def test_sums_cost_less_than_the_rows_own_rounding(self, size: float, outlier: float):
+        linear = linear_of(1024, 300)
+        x = torch.randn(64, 1024)
+        x[:, 5] += outlier
+        rows = (size * x).bfloat16()
+        weight, bias = linear.weight.double(), torch.zeros(300)
+        exact, rounded = size * x.double() @ weight.T, rows.double() @ weight.T
+        got = PanelLinear(linear.weight, bias, arithmetic=Arithmetic.HALF)(rows).double()
+        of_rows, of_result = (rounded - exact).norm(), (rounded.bfloat16() - rounded).norm()
+        of_sums = ((got - rounded).norm() ** 2 - of_result**2).clamp(min=0).sqrt()
+        assert of_sums < of_rows
+
+    def test_numbers_that_are_none_do_not_spread_to_other_rows(self):
+        linear = panels_of(linear_of(48, 80), arithmetic=Arithmetic.HALF)
+        x = torch.randn(5, 48)
+        clean = linear(x)
+        x[1, 3], x[2, 4] = float("nan"), float("inf")
+        got = linear(x)
+        assert not got[1:3].isfinite().any()
+        assert torch.equal(got[[0, 3, 4]], clean[[0, 3, 4]])
+
+    def test_rows_of_zeros_give_the_bias(self):
+        linear = linear_of(48, 80)
+        layer = panels_of(linear, arithmetic=Arithmetic.HALF)
+        assert torch.equal(layer(torch.zeros(3, 48)), linear.bias.expand(3, -1))
+
+    def test_largest_sums_stay_finite(self):
+        weight = torch.full((40, 1024), HALF_MAX_WEIGHT)
+        x = torch.full((2, 1024), 255.0)
+        got = PanelLinear(weight, torch.zeros(40), arithmetic=Arithmetic.HALF)(x)
+        torch.testing.assert_close(got.float(), x @ weight.T, rtol=2**-7, atol=0)
+
+    def test_larger_weights_are_multiplied_otherwise(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("model.kernels.avx512.linear.fastest_arithmetic", lambda: Arithmetic.HALF)
+        weight = torch.zeros(4, 16)
+        weight[1, 2] = -1.01 * HALF_MAX_WEIGHT
+        assert PanelLinear(weight, torch.zeros(4)).addresses[-1] is Arithmetic.SPREAD
+        assert PanelLinear(weight / 2, torch.zeros(4)).addresses[-1] is Arithmetic.HALF
+
+
+@every_arithmetic
 def test_mates_change_no_bit_of_a_product(arithmetic: Arithmetic):
     linear = panels_of(linear_of(256, 300), gelu=True, arithmetic=arithmetic)
     x = torch.randn(203, 256)

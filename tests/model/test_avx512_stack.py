@@ -15,6 +15,7 @@ from model.kernels.avx512.linear import Arithmetic
 from model.kv_cache import KeyValueCache
 from model.transformer import Transformer
 from tests.model.architectures import random_ids, random_transformer
+from tests.model.arithmetics import arithmetics
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="this processor has no AVX512-BF16")
 
@@ -22,11 +23,11 @@ TOLERANCE = 0.012
 """Of a position's norm. Both sides round at the same places; sums in another order flip a bit at times."""
 
 
-@pytest.fixture(params=[Arithmetic.PAIRS, Arithmetic.SPREAD], scope="module", autouse=True)
+@pytest.fixture(params=arithmetics(), scope="module", autouse=True)
 def arithmetic(request: pytest.FixtureRequest) -> Iterator[Arithmetic]:
     """Of all products here, whatever this processor is faster with."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model.kernels.avx512.linear.faster_arithmetic", lambda: request.param)
+        patch.setattr("model.kernels.avx512.linear.fastest_arithmetic", lambda: request.param)
         yield request.param
 
 

@@ -12,6 +12,7 @@
 #include "attention.h"
 #include "linear.h"
 #include "norm.h"
+#include "rows.h"
 #include "sampling.h"
 
 #define WIDENING 4 /* the feed-forward part is so many times as wide inside */
@@ -44,12 +45,8 @@ static void multiply_rows(const bf16 *x, const Linear *linear, const Output *out
     size_t begin, end;
     share(count, thread, threads, &begin, &end);
     if (linear->arithmetic != PAIRS) {
-        uint8_t *whole = (uint8_t *)work->ready;
         for (size_t row = begin; row < end; row++)
-            if (linear->arithmetic == WHOLE)
-                work->scales[row] = quantise_row(x + row * inputs, inputs, whole + row * inputs);
-            else
-                spread_row(x + row * inputs, inputs, work->ready + row * (inputs + SPREAD_GAP));
+            work->scales[row] = make_ready(x + row * inputs, linear, row, work->ready);
         input = (Input){work->ready, work->scales};
 #pragma omp barrier
     }

@@ -35,6 +35,9 @@ typedef struct {
     const int64_t *positions, *left_slots, *slots, *picture_slots;
 } Tokens;
 
+/* Whether this processor sums in float16. */
+int rudolph_has_half(void);
+
 /* Bytes that a product needs beside its arguments. */
 size_t rudolph_linear_bytes(size_t rows, size_t inputs);
 

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 LANES = 16
-"""Numbers in a vector, and outputs that lie together."""
-TILE_OUTPUTS = 32
-"""Outputs that are computed together; `TILE_OUTPUTS` of linear.h."""
+"""Numbers of float32 in a vector."""
+LINE_BYTES = 64
+MOST_OUTPUTS = 64
+"""Outputs that are computed together at most; `MOST_OUTPUTS` of tiles.h."""
+HALF_MAX_WEIGHT = 64.0
+"""Larger weights could bring a sum beyond float16."""
 INT8_MAX = 127
 MIDDLE = 128
 """Zero of the rows in whole numbers; `MIDDLE` of linear.h."""
@@ -23,7 +26,7 @@ PROBE_ROWS, PROBE_INPUTS, PROBE_OUTPUTS, PROBE_CALLS = 48, 512, 512, 10
 
 
 class Arithmetic(IntEnum):
-    """How numbers are multiplied; `Arithmetic` of linear.h, in its order."""
+    """How numbers are multiplied; `Arithmetic` of tiles.h, in its order."""
 
     PAIRS = 0
     """By the instruction for bfloat16."""
@@ -31,18 +34,24 @@ class Arithmetic(IntEnum):
     """By way of float32, in the same order of sums."""
     WHOLE = 2
     """In whole numbers."""
+    HALF = 3
+    """In float16, 32 products at a time, whose sums are added in float32."""
 
 
-def _panels(weight: Tensor) -> Tensor:
-    """A weight of shape (outputs, inputs) as (outputs / 16, inputs / together, 16), where each number is what
-    one instruction takes together, two of bfloat16 or four of int8, in the shape of an int32."""
-    filled = _filled(weight, weight.dtype)
-    return filled.view(torch.int32).unflatten(0, (-1, LANES)).transpose(1, 2).contiguous()
+def _panels(weight: Tensor, together: int) -> Tensor:
+    """A weight of shape (outputs, inputs) as (outputs / lanes, inputs / together, lanes, together).
+
+    The last two are a line of memory: what an instruction takes together, of `lanes` outputs.
+    """
+    words = torch.int32 if together * weight.element_size() == 4 else torch.int16
+    filled = _filled(weight, weight.dtype).view(words)
+    lanes = LINE_BYTES // words.itemsize
+    return filled.unflatten(0, (-1, lanes)).transpose(1, 2).contiguous()
 
 
 def _filled(values: Tensor, dtype: torch.dtype) -> Tensor:
     """One value or one row an output, and zeros as far as the last tile goes."""
-    missing = -len(values) % TILE_OUTPUTS
+    missing = -len(values) % MOST_OUTPUTS
     filled = torch.cat([values, values.new_zeros(missing, *values.shape[1:])]) if missing else values
     return filled.to(dtype).contiguous()
 
@@ -60,23 +69,27 @@ class PanelLinear(nn.Module):
     def __init__(
         self, weight: Tensor, bias: Tensor, *, gelu: bool = False, arithmetic: Arithmetic | None = None
     ) -> None:
-        """`arithmetic`: PAIRS or SPREAD; None for the faster one of this processor."""
+        """`arithmetic`: PAIRS, SPREAD or HALF; None for this processor's fastest that the weights fit."""
         super().__init__()
         self._out_features, self._in_features = weight.shape
         if self._in_features % self.TOGETHER:
             raise ValueError(
                 f"{self._in_features} inputs cannot be multiplied: they must be a multiple of {self.TOGETHER}"
             )
+        self._arithmetic = self._choose(weight) if arithmetic is None else arithmetic
         self._weight = self._laid_out(weight.detach())
         self._bias = _filled(bias.detach(), torch.float32).clone()
         self._gelu = gelu
-        self._arithmetic = self._default_arithmetic() if arithmetic is None else arithmetic
+
+    def _choose(self, weight: Tensor) -> Arithmetic:
+        fastest = fastest_arithmetic()
+        fits = fastest is not Arithmetic.HALF or weight.abs().max() <= HALF_MAX_WEIGHT
+        return fastest if fits else Arithmetic.SPREAD
 
     def _laid_out(self, weight: Tensor) -> Tensor:
-        return _panels(weight.to(torch.bfloat16))
-
-    def _default_arithmetic(self) -> Arithmetic:
-        return faster_arithmetic()
+        half = self._arithmetic is Arithmetic.HALF
+        weight = weight.to(torch.bfloat16)
+        return _panels(weight.to(torch.float16), 1) if half else _panels(weight, self.TOGETHER)
 
     @property
     def addresses(self) -> tuple[int, int, int, int, int]:
@@ -105,6 +118,9 @@ class Int8PanelLinear(PanelLinear):
 
     TOGETHER = LANES
 
+    def _choose(self, weight: Tensor) -> Arithmetic:
+        return Arithmetic.WHOLE
+
     def _laid_out(self, weight: Tensor) -> Tensor:
         weight = weight.float()
         scales = weight.abs().amax(dim=1).clamp_(min=SMALLEST) / INT8_MAX
@@ -112,10 +128,7 @@ class Int8PanelLinear(PanelLinear):
         self._scales = _filled(scales, torch.float32)
         # Rows are whole numbers around MIDDLE: what that adds to a sum is taken away at its start.
         self._starts = _filled(whole.sum(dim=1).mul_(-MIDDLE), torch.int32)
-        return _panels(whole.to(torch.int8))
-
-    def _default_arithmetic(self) -> Arithmetic:
-        return Arithmetic.WHOLE
+        return _panels(whole.to(torch.int8), 4)
 
     @property
     def addresses(self) -> tuple[int, int, int, int, int]:
@@ -124,17 +137,21 @@ class Int8PanelLinear(PanelLinear):
 
 
 @cache
-def faster_arithmetic() -> Arithmetic:
-    """PAIRS or SPREAD, whichever this processor is faster with, by a probe of a few milliseconds.
+def fastest_arithmetic() -> Arithmetic:
+    """PAIRS, SPREAD or HALF, whichever this processor is fastest with, by a probe of a few milliseconds.
 
-    The instruction for bfloat16 multiplies twice as many numbers as one for float32. AMD's processors begin
-    one of either every cycle; Intel's begin one for bfloat16 every second cycle, in which they begin four for
-    float32. Where both were compared (a fifth generation Xeon) they gave the same bits.
+    An instruction for bfloat16 or float16 multiplies twice as many numbers as one for float32. AMD's
+    processors begin one for bfloat16 or float32 every cycle; Intel's begin one for bfloat16 every second
+    cycle, in which they begin four of the others. PAIRS and SPREAD gave the same bits where both were
+    compared (a fifth generation Xeon); HALF has its own.
     """
+    from model.kernels.avx512 import _kernels
+
     weight, bias = torch.ones(PROBE_OUTPUTS, PROBE_INPUTS), torch.zeros(PROBE_OUTPUTS)
     x = torch.ones(PROBE_ROWS, PROBE_INPUTS, dtype=torch.bfloat16)
+    choices = [Arithmetic.PAIRS, Arithmetic.SPREAD, *([Arithmetic.HALF] if _kernels.has_half() else [])]
     seconds: dict[Arithmetic, float] = {}
-    for arithmetic in (Arithmetic.PAIRS, Arithmetic.SPREAD):
+    for arithmetic in choices:
         linear = PanelLinear(weight, bias, arithmetic=arithmetic)
         samples: list[float] = []
         for _ in range(PROBE_CALLS):

@@ -18,6 +18,14 @@ static PyObject *is_supported(PyObject *self, PyObject *none)
                            __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16"));
 }
 
+static PyObject *has_half(PyObject *self, PyObject *none)
+{
+    (void)self;
+    (void)none;
+    __builtin_cpu_init();
+    return PyBool_FromLong(rudolph_has_half());
+}
+
 static PyObject *linear_bytes(PyObject *self, PyObject *arguments)
 {
     Py_ssize_t rows, inputs;
@@ -118,6 +126,7 @@ static PyObject *sample(PyObject *self, PyObject *arguments)
 
 static PyMethodDef methods[] = {
     {"is_supported", is_supported, METH_NOARGS, "Whether this processor has what the kernels are made of."},
+    {"has_half", has_half, METH_NOARGS, "Whether this processor sums in float16."},
     {"linear_bytes", linear_bytes, METH_VARARGS, "Bytes of scratch that a product needs."},
     {"linear", linear, METH_VARARGS, "One product; see linear.py."},
     {"scratch_bytes", scratch_bytes, METH_VARARGS, "Bytes of scratch that a run needs."},

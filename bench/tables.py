@@ -87,12 +87,15 @@ def quoted() -> list[tuple[Path, str, Cells]]:
         for document, name, file, make in (
             ("README.md", "comparison", "cpu", summary),
             ("docs/performance.md", "comparison", "cpu", comparison),
+            ("docs/performance.md", "comparison-zen4", "cpu-zen4", summary),
             ("docs/performance.md", "memory", "cpu", memory),
             ("docs/performance.md", "ladder", "ladder", ladder),
             ("docs/performance.md", "server", "server", figures),
             ("docs/performance.md", "long-run", "long-run", figures),
             ("docs/performance.md", "png", "png", figures),
+            ("docs/performance.md", "cold-start", "cold-start", figures),
             ("docs/adr/int8-weights.md", "int8", "int8", figures),
+            ("docs/adr/int8-weights.md", "comparison-int8", "cpu-int8", summary),
         )
         if (RESULTS / f"{file}.json").exists()
     ]

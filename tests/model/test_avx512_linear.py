@@ -88,8 +88,21 @@ def test_arithmetics_differ_by_a_rounding_at_most():
     assert (spread != pairs).double().mean() < 0.001
 
 
-def test_choice_of_arithmetic_is_one_of_this_processor():
-    assert fastest_arithmetic() in arithmetics()
+def test_flags_decide_for_sums_in_float16():
+    has_half = Arithmetic.HALF in arithmetics()
+    assert fastest_arithmetic() in ({Arithmetic.HALF} if has_half else {Arithmetic.PAIRS, Arithmetic.SPREAD})
+
+
+def test_a_probe_decides_between_ways_to_the_same_bits(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("model.kernels.avx512._kernels.has_half", lambda: False)
+    for fastest in (Arithmetic.PAIRS, Arithmetic.SPREAD):
+        fastest_arithmetic.cache_clear()
+        monkeypatch.setattr(
+            "model.kernels.avx512.linear._seconds",
+            lambda linear, _, fastest=fastest: float(linear.addresses[-1] is not fastest),
+        )
+        assert fastest_arithmetic() is fastest
+    fastest_arithmetic.cache_clear()
 
 
 @pytest.mark.skipif(Arithmetic.HALF not in arithmetics(), reason="this processor has no AVX512-FP16")

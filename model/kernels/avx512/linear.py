@@ -19,7 +19,7 @@ HALF_MAX_WEIGHT = 64.0
 """Larger weights could bring a sum beyond float16."""
 INT8_MAX = 127
 MIDDLE = 128
-"""Zero of the rows in whole numbers; `MIDDLE` of linear.h."""
+"""Zero of the rows in whole numbers; `MIDDLE` of tiles.h."""
 SMALLEST = 1e-30
 """An output without weights must not be divided by zero."""
 PROBE_ROWS, PROBE_INPUTS, PROBE_OUTPUTS, PROBE_CALLS = 48, 512, 512, 10
@@ -138,25 +138,31 @@ class Int8PanelLinear(PanelLinear):
 
 @cache
 def fastest_arithmetic() -> Arithmetic:
-    """PAIRS, SPREAD or HALF, whichever this processor is fastest with, by a probe of a few milliseconds.
+    """What this processor multiplies bfloat16 fastest by.
 
     An instruction for bfloat16 or float16 multiplies twice as many numbers as one for float32. AMD's
     processors begin one for bfloat16 or float32 every cycle; Intel's begin one for bfloat16 every second
-    cycle, in which they begin four of the others. PAIRS and SPREAD gave the same bits where both were
-    compared (a fifth generation Xeon); HALF has its own.
+    cycle, in which they begin four of the others. HALF has bits of its own, so the processor's flags decide
+    for it, not a stopwatch. PAIRS and SPREAD gave the same bits where both were compared (a fifth generation
+    Xeon): between them a probe of a few milliseconds decides.
     """
     from model.kernels.avx512 import _kernels
 
+    if _kernels.has_half():
+        return Arithmetic.HALF
     weight, bias = torch.ones(PROBE_OUTPUTS, PROBE_INPUTS), torch.zeros(PROBE_OUTPUTS)
     x = torch.ones(PROBE_ROWS, PROBE_INPUTS, dtype=torch.bfloat16)
-    choices = [Arithmetic.PAIRS, Arithmetic.SPREAD, *([Arithmetic.HALF] if _kernels.has_half() else [])]
-    seconds: dict[Arithmetic, float] = {}
-    for arithmetic in choices:
-        linear = PanelLinear(weight, bias, arithmetic=arithmetic)
-        samples: list[float] = []
-        for _ in range(PROBE_CALLS):
-            start = time.perf_counter()
-            linear(x)
-            samples.append(time.perf_counter() - start)
-        seconds[arithmetic] = min(samples)
-    return min(seconds, key=seconds.__getitem__)
+    return min(
+        (Arithmetic.PAIRS, Arithmetic.SPREAD),
+        key=lambda arithmetic: _seconds(PanelLinear(weight, bias, arithmetic=arithmetic), x),
+    )
+
+
+def _seconds(linear: PanelLinear, x: Tensor) -> float:
+    """The shortest of some calls."""
+    samples: list[float] = []
+    for _ in range(PROBE_CALLS):
+        start = time.perf_counter()
+        linear(x)
+        samples.append(time.perf_counter() - start)
+    return min(samples)

@@ -16,7 +16,8 @@ COPY constraints.txt ./
 RUN pip install -c constraints.txt setuptools wheel Cython
 COPY pyproject.toml ./
 COPY docker/install_dependencies.py docker/
-RUN python docker/install_dependencies.py
+# With `tracing`: ten megabytes, loaded only where an OTEL_* variable asks for it; an image cannot be added to later.
+RUN python docker/install_dependencies.py tracing
 
 FROM dependencies-api AS dependencies-worker
 # The tokenizer has no wheel; the compiler stays behind in this stage.

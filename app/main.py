@@ -4,6 +4,8 @@ Nothing happens at import. The lifespan opens the queue and closes it; what the 
 `app.services`.
 """
 
+import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
@@ -33,6 +35,7 @@ from app.settings import Settings
 from app.waiting import Waiters
 from jobs.errors import QueueError
 from telemetry.metrics import ApiMetrics
+from telemetry.tracing import open_tracer
 
 VERSION = "0.1.0"
 
@@ -51,6 +54,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
+        # Its own spans carry raw addresses, and a request has one span here: that of `telemetry.spans`.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=_middleware(settings, services, keys),
         generate_unique_id_function=operation_id,
         exception_handlers={
@@ -78,6 +83,7 @@ def _services(settings: Settings) -> Services:
     return Services(
         settings=settings,
         metrics=ApiMetrics(CollectorRegistry()),
+        tracer=open_tracer(os.environ, "rudolph-api"),
         queue=QueueLink(settings),
         pictures=PicturePool(
             threads=settings.picture_threads,
@@ -101,7 +107,7 @@ def _middleware(settings: Settings, services: Services, keys: KeyRing) -> list[M
         expose_headers=["*"],
     )
     return [
-        Middleware(ContextMiddleware, services.metrics),
+        Middleware(ContextMiddleware, services.metrics, services.tracer),
         *([cors] if settings.cors_origins else []),
         Middleware(AuthMiddleware, keys, lambda: services.client),
         Middleware(
@@ -124,6 +130,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         await services.waiters.settle()
         await services.queue.close()
         services.pictures.close()
+        await asyncio.to_thread(services.tracer.close)
 
 
 async def _answer_api_error(_: Request, error: Exception) -> Response:

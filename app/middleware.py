@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import CLIENT_CLOSED_REQUEST, ApiError, ClientGone, internal_error
 from telemetry.logging import get_logger
 from telemetry.metrics import ApiMetrics
+from telemetry.tracing import RequestSpan, Tracer
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _PAGE_POLICY = (
@@ -23,6 +24,8 @@ _PAGE_POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
+_PROBES = ("/health", "/metrics")
+"""Asked every few seconds by machines: neither logged nor traced."""
 DRAIN_S = 5.0
 DRAIN_BYTES = 64 << 20
 
@@ -30,9 +33,10 @@ DRAIN_BYTES = 64 << 20
 class ContextMiddleware:
     """Outermost: whatever happens inside, the reply has an id, safe headers, and one line in the log."""
 
-    def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: ApiMetrics, tracer: Tracer) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracer = tracer
         self._log = get_logger("app.request")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,10 +44,14 @@ class ContextMiddleware:
             await self._app(scope, receive, send)
             return
         started_s = time.perf_counter()
-        sent = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        sent = headers.get("x-request-id", "")
         request_id = sent if _SANE_ID.fullmatch(sent) else uuid.uuid4().hex
         scope["request_id"] = request_id
-        status = 0
+        untraced = scope["path"].startswith(_PROBES)
+        span = RequestSpan() if untraced else self._tracer.request(scope["method"], headers, request_id)
+        scope["traceparent"] = span.traceparent
+        status, fault = 0, None
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -52,28 +60,29 @@ class ContextMiddleware:
                 _add_headers(MutableHeaders(scope=message), request_id)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with structlog.contextvars.bound_contextvars(request_id=request_id, **span.log_fields):
             try:
                 await self._app(scope, receive, send_with_headers)
             except ClientGone:
                 status = CLIENT_CLOSED_REQUEST
-            except Exception:
+            except Exception as error:
+                fault = type(error).__name__
                 self._log.exception("unhandled", method=scope["method"], path=scope["path"])
                 if status:
                     raise
                 await internal_error().response()(scope, receive, send_with_headers)
             finally:
-                self._count(scope, status or CLIENT_CLOSED_REQUEST, time.perf_counter() - started_s)
+                # The route's template, never the raw path: a label must not grow with what clients invent.
+                route: str | None = getattr(scope.get("route"), "path", None) or None
+                status = status or CLIENT_CLOSED_REQUEST
+                self._count(scope["method"], route or "unmatched", status, time.perf_counter() - started_s)
+                span.end(route, status, fault)
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        # The route's template, never the raw path: a label must not grow with what clients invent.
-        route: str = getattr(scope.get("route"), "path", None) or "unmatched"
+    def _count(self, method: str, route: str, status: int, seconds: float) -> None:
         self._metrics.requests_total.labels(route, str(status)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
-        if not route.startswith(("/health", "/metrics")):
-            self._log.info(
-                "request", method=scope["method"], route=route, status=status, seconds=round(seconds, 4)
-            )
+        if not route.startswith(_PROBES):
+            self._log.info("request", method=method, route=route, status=status, seconds=round(seconds, 4))
 
 
 def _add_headers(headers: MutableHeaders, request_id: str) -> None:

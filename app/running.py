@@ -149,6 +149,7 @@ async def submit(
         synchronous=synchronous,
         rows=rows_of(job_request),
         model_revision=f"{model.name}@{model.revision}",
+        trace=request.scope["traceparent"],
     )
     if ear:
         ear.expect(job.id)

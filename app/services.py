@@ -17,6 +17,7 @@ from jobs.errors import QueueUnavailable
 from jobs.limits import QueueLimits
 from telemetry.logging import get_logger
 from telemetry.metrics import ApiMetrics
+from telemetry.tracing import Tracer
 
 CONNECT_RETRY_S = 1.0
 
@@ -82,6 +83,7 @@ class QueueLink:
 class Services:
     settings: Settings
     metrics: ApiMetrics
+    tracer: Tracer
     queue: QueueLink
     pictures: PicturePool
     models: ModelWatch

@@ -65,3 +65,5 @@ class Job(msgspec.Struct, frozen=True):
     digest: str | None = None
     """Digest of what the client sent, before seeds were drawn; idempotent retries are recognised by it.
     None: the digest of `request`."""
+    trace: str | None = None
+    """W3C traceparent of the request's span, for the worker's to join. Decides nothing; in no digest."""

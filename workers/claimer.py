@@ -12,7 +12,8 @@ from jobs.errors import QueueError
 from jobs.replies import ClaimedJob
 from telemetry.logging import get_logger
 from telemetry.metrics import WorkerMetrics
-from workers.holds import Holds
+from telemetry.tracing import Tracer
+from workers.holds import Hold, Holds
 
 logger = get_logger("workers.claimer")
 
@@ -23,7 +24,12 @@ MAX_RETRY_S = 2.0
 
 class Claimer(threading.Thread):
     def __init__(
-        self, consumer: JobConsumer, holds: Holds, metrics: WorkerMetrics, wake: threading.Event
+        self,
+        consumer: JobConsumer,
+        holds: Holds,
+        metrics: WorkerMetrics,
+        wake: threading.Event,
+        tracer: Tracer,
     ) -> None:
         super().__init__(name="claimer", daemon=True)
         self._consumer = consumer
@@ -31,6 +37,7 @@ class Claimer(threading.Thread):
         self._metrics = metrics
         self._wake = wake
         """Set when the inbox has something for the engine loop."""
+        self._tracer = tracer
         self._inbox: deque[ClaimedJob] = deque()
         self._room = threading.Condition()
         self._free_rows = 0
@@ -74,9 +81,13 @@ class Claimer(threading.Thread):
 
     def _receive(self, claimed: list[ClaimedJob]) -> None:
         for one in claimed:
-            self._holds.add(one.job.id, one.attempt, one.job.task)
+            job = one.job
+            span = self._tracer.attempt(
+                job.id, job.task, one.attempt, rows=job.rows, queued_s=one.queued_s, traceparent=job.trace
+            )
+            self._holds.add(job.id, Hold(one.attempt, job.task, span))
             self._metrics.queue_seconds.observe(one.queued_s)
-            self._mean_rows += 0.2 * (one.job.rows - self._mean_rows)
+            self._mean_rows += 0.2 * (job.rows - self._mean_rows)
         with self._room:
             # Until the loop has seen these it must not be given more.
             self._free_rows = 0

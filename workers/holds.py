@@ -8,12 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from jobs.job import Task
+from telemetry.tracing import AttemptSpan
 
 
 @dataclass(frozen=True)
 class Hold:
     attempt: int
     task: Task
+    span: AttemptSpan
+    """Ended by whoever ends the attempt. Lost or given back, it is never ended and so never reported."""
 
 
 class Holds:
@@ -24,9 +27,9 @@ class Holds:
         self._held: dict[str, Hold] = {}
         self._revoked: set[tuple[str, int]] = set()
 
-    def add(self, job_id: str, attempt: int, task: Task) -> None:
+    def add(self, job_id: str, hold: Hold) -> None:
         with self._lock:
-            self._held[job_id] = Hold(attempt, task)
+            self._held[job_id] = hold
 
     def remove(self, job_id: str, attempt: int) -> bool:
         """Forget this attempt; a later attempt of the same job stays. False: it was not held any more."""
@@ -50,11 +53,15 @@ class Holds:
             revoked, self._revoked = self._revoked, set[tuple[str, int]]()
             return revoked
 
-    def holds(self, job_id: str, attempt: int) -> bool:
-        """Whether this very attempt is still ours."""
+    def find(self, job_id: str, attempt: int) -> Hold | None:
+        """This very attempt, while it is still ours."""
         with self._lock:
             held = self._held.get(job_id)
-            return held is not None and held.attempt == attempt
+            return held if held is not None and held.attempt == attempt else None
+
+    def holds(self, job_id: str, attempt: int) -> bool:
+        """Whether this very attempt is still ours."""
+        return self.find(job_id, attempt) is not None
 
     def attempts(self) -> Mapping[str, int]:
         """Job id → attempt, as the queue asks for it."""

@@ -74,6 +74,7 @@ class LeaseKeeper(threading.Thread):
             logger.warning("lease_lost", job=job_id, attempt=hold.attempt)
         for job_id, hold in self._holds.revoke(reply.cancelled):
             self._metrics.jobs_total.labels(hold.task, "cancelled").inc()
+            hold.span.end("cancelled")
             logger.info("job_cancelled", job=job_id, attempt=hold.attempt)
 
     def stop(self) -> None:

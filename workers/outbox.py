@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from jobs.consumer import JobConsumer
 from jobs.errors import CodecError, QueueError
 from jobs.events import EventBody
-from jobs.job import Task
 from jobs.replies import CommitReply
 from jobs.results import JobFailure, Outcome
 from telemetry.logging import get_logger
 from telemetry.metrics import WorkerMetrics
-from workers.holds import Holds
+from workers.holds import Hold, Holds
 
 logger = get_logger("workers.outbox")
 
@@ -39,8 +38,7 @@ class _Event:
 @dataclass(frozen=True)
 class _Commit:
     job_id: str
-    attempt: int
-    task: Task
+    hold: Hold
     outcome: Outcome
     compute_s: float
 
@@ -82,9 +80,9 @@ class Outbox:
         if self._holds.holds(job_id, attempt) and lane.qsize() < MAX_EVENTS:
             lane.put(_Event(job_id, attempt, body))
 
-    def commit(self, job_id: str, attempt: int, task: Task, outcome: Outcome, compute_s: float) -> None:
+    def commit(self, job_id: str, hold: Hold, outcome: Outcome, compute_s: float) -> None:
         """Make the outcome the job's result, unless another attempt has done so."""
-        self._lane(job_id).put(_Commit(job_id, attempt, task, outcome, compute_s))
+        self._lane(job_id).put(_Commit(job_id, hold, outcome, compute_s))
 
     def close(self, timeout_s: float) -> bool:
         """Send what is in line, for so long at most. False: something stayed unsent; its lease runs out."""
@@ -123,7 +121,7 @@ class Outbox:
                 except CodecError as error:
                     # Cannot be written, now or later: say so instead of trying for ever.
                     failure = JobFailure("internal_error", f"the result could not be encoded: {error}")
-                    item = _Commit(item.job_id, item.attempt, item.task, failure, item.compute_s)
+                    item = _Commit(item.job_id, item.hold, failure, item.compute_s)
                 except QueueError as error:
                     if not warned:
                         logger.warning("commit_waits", job=item.job_id, error=str(error))
@@ -133,24 +131,28 @@ class Outbox:
             time.sleep(RETRY_S)
 
     def _commit(self, item: _Commit) -> None:
+        hold = item.hold
         reply = self._consumer.commit(
-            item.job_id, item.attempt, item.outcome, compute_s=item.compute_s, model=self._model
+            item.job_id, hold.attempt, item.outcome, compute_s=item.compute_s, model=self._model
         )
-        was_held = self._holds.remove(item.job_id, item.attempt)
+        was_held = self._holds.remove(item.job_id, hold.attempt)
         if reply is CommitReply.FENCED:
             # Otherwise the lease keeper has counted it already.
             if was_held:
                 self._metrics.lease_lost_total.inc()
-            logger.warning("commit_fenced", job=item.job_id, attempt=item.attempt)
+            logger.warning("commit_fenced", job=item.job_id, attempt=hold.attempt)
             return
-        outcome = "failed" if isinstance(item.outcome, JobFailure) else "succeeded"
-        self._metrics.jobs_total.labels(item.task, outcome).inc()
-        self._metrics.compute_seconds.labels(item.task).observe(item.compute_s)
+        failure = item.outcome.code if isinstance(item.outcome, JobFailure) else None
+        outcome = "failed" if failure else "succeeded"
+        hold.span.end(outcome, compute_s=item.compute_s, failure=failure)
+        self._metrics.jobs_total.labels(hold.task, outcome).inc()
+        self._metrics.compute_seconds.labels(hold.task).observe(item.compute_s)
         logger.info(
             "job_finished",
             job=item.job_id,
-            task=str(item.task),
-            attempt=item.attempt,
+            task=str(hold.task),
+            attempt=hold.attempt,
             outcome=outcome,
             compute_s=round(item.compute_s, 3),
+            **hold.span.log_fields,
         )

@@ -4,6 +4,7 @@ The only place of a worker that reads the environment. What goes wrong before th
 and the exit code MISCONFIGURED, so that a supervisor does not try for ever.
 """
 
+import os
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from jobs.job import Task
 from model.checkpoint import CheckpointError, load_rudolph
 from model.rudolph import Rudolph
 from telemetry.logging import configure_logging, get_logger
+from telemetry.tracing import open_tracer
 from workers import exit_codes
 from workers.engine.settings import EngineSettings
 from workers.options import WorkerOptions
@@ -115,11 +117,15 @@ def _work(settings: WorkerSettings, rudolph: Rudolph) -> int:
         logger.error("redis_url_refused", message=str(error))
         return exit_codes.MISCONFIGURED
     session = Session(rudolph, engine)
+    model = model_info(rudolph, settings.model)
+    tracer = open_tracer(
+        os.environ, "rudolph-worker", worker=worker_id, model=model.name, revision=model.revision
+    )
     worker = Worker(
         session,
         consumer,
         worker_id=worker_id,
-        model=model_info(rudolph, settings.model),
+        model=model,
         options=WorkerOptions(
             renew_every_s=settings.renew_every_s,
             emit_grace_s=settings.emit_grace_s,
@@ -127,16 +133,22 @@ def _work(settings: WorkerSettings, rudolph: Rudolph) -> int:
             watchdog_s=settings.watchdog_s or WATCHDOG_S[rudolph.device.type],
         ),
         memory=lambda: memory_by_kind(rudolph.device),
+        tracer=tracer,
     )
     _drain_on_signals(worker)
-    if settings.worker_metrics_port is None:
+    try:
+        return _run(worker, settings.worker_metrics_port)
+    finally:
+        tracer.close()
+
+
+def _run(worker: Worker, status_port: int | None) -> int:
+    if status_port is None:
         return worker.run()
     try:
-        status = StatusServer(
-            settings.worker_metrics_port, exposition=worker.exposition, problem=worker.problem
-        )
+        status = StatusServer(status_port, exposition=worker.exposition, problem=worker.problem)
     except OSError as error:
-        logger.error("port_not_free", port=settings.worker_metrics_port, message=str(error))
+        logger.error("port_not_free", port=status_port, message=str(error))
         return exit_codes.MISCONFIGURED
     status.start()
     try:

@@ -18,13 +18,13 @@ from jobs.announcements import ModelInfo, WorkerInfo
 from jobs.consumer import JobConsumer
 from jobs.errors import QueueError
 from jobs.events import PartialImage, PartialText
-from jobs.job import Task
 from telemetry.logging import get_logger
 from telemetry.metrics import WorkerMetrics, exposition
+from telemetry.tracing import Tracer
 from workers import exit_codes
 from workers.claimer import Claimer
 from workers.heartbeat import TTL_S, Heartbeat
-from workers.holds import Holds
+from workers.holds import Hold, Holds
 from workers.lease_keeper import LeaseKeeper
 from workers.options import WorkerOptions
 from workers.outbox import Outbox
@@ -42,8 +42,7 @@ FLUSH_S = 5.0
 
 @dataclass
 class _Running:
-    attempt: int
-    task: Task
+    hold: Hold
     accepted_s: float
     """Monotonic time at which the queue took the job, as far as this machine can tell."""
     has_shown: bool = False
@@ -62,6 +61,7 @@ class Worker:
         model: ModelInfo,
         options: WorkerOptions,
         memory: Callable[[], dict[str, int]],
+        tracer: Tracer | None = None,
     ) -> None:
         """`memory` gives bytes of the CUDA device by kind (allocated, reserved, total)."""
         self._session = session
@@ -97,7 +97,7 @@ class Worker:
             model=f"{model.name}@{model.revision}",
             may_emit=lambda: self._keeper.may_emit,
         )
-        self._claimer = Claimer(consumer, self._holds, self.metrics, self._wake)
+        self._claimer = Claimer(consumer, self._holds, self.metrics, self._wake, tracer or Tracer())
         self._heartbeat = Heartbeat(consumer, self._describe)
         self._watchdog = Watchdog(self._pulse, limit_s=options.watchdog_s, on_hang=self._give_up)
 
@@ -159,13 +159,14 @@ class Worker:
             if claimed.solo and self._session.job_ids:
                 return
             self._claimer.take()
-            if not self._holds.holds(job.id, claimed.attempt):
+            if (hold := self._holds.find(job.id, claimed.attempt)) is None:
                 continue
             # An older attempt of it, lost and come back to this very worker.
             self._session.cancel(job.id)
             self._session.submit(job)
-            self._running[job.id] = _Running(claimed.attempt, job.task, time.monotonic() - claimed.queued_s)
-            logger.info("job_started", job=job.id, task=job.task.value, attempt=claimed.attempt)
+            self._running[job.id] = _Running(hold, time.monotonic() - claimed.queued_s)
+            fields = hold.span.log_fields
+            logger.info("job_started", job=job.id, task=job.task.value, attempt=hold.attempt, **fields)
             if claimed.solo:
                 self._solo = job.id
                 return
@@ -173,7 +174,7 @@ class Worker:
     def _drop_revoked(self) -> None:
         for job_id, attempt in self._holds.take_revoked():
             running = self._running.get(job_id)
-            if running is not None and running.attempt == attempt:
+            if running is not None and running.hold.attempt == attempt:
                 self._session.cancel(job_id)
                 self._forget(job_id)
 
@@ -189,13 +190,14 @@ class Worker:
     def _emit(self, event: SessionEvent) -> None:
         running = self._running[event.job_id]
         if isinstance(event, Finished):
-            self._outbox.commit(event.job_id, running.attempt, running.task, event.outcome, event.compute_s)
+            self._outbox.commit(event.job_id, running.hold, event.outcome, event.compute_s)
             self._forget(event.job_id)
             return
         if isinstance(event.body, PartialImage | PartialText) and not running.has_shown:
             running.has_shown = True
+            running.hold.span.first_partial()
             self.metrics.time_to_first_partial_seconds.observe(time.monotonic() - running.accepted_s)
-        self._outbox.publish(event.job_id, running.attempt, event.body)
+        self._outbox.publish(event.job_id, running.hold.attempt, event.body)
 
     def _forget(self, job_id: str) -> None:
         self._running.pop(job_id, None)

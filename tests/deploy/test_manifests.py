@@ -164,4 +164,4 @@ def test_api_image_is_built_without_torch() -> None:
     assert "--from=build-api" in api
     assert "FROM dependencies-api AS build-api" in dockerfile
     (dependencies,) = re.findall(r"AS dependencies-api\n(.*?)\nFROM ", dockerfile, flags=re.DOTALL)
-    assert "RUN python docker/install_dependencies.py\n" in dependencies + "\n"
+    assert "RUN python docker/install_dependencies.py tracing\n" in dependencies + "\n"

@@ -107,3 +107,33 @@ def test_digest_tells_requests_apart() -> None:
     assert same == codec.request_digest(Text2TextRequest("а", seed=1))
     assert same != codec.request_digest(Text2TextRequest("а", seed=2))
     assert same != codec.request_digest(Text2TextRequest("б", seed=1))
+
+
+class JobOfTheReleaseBefore(msgspec.Struct, frozen=True):
+    """What release 0.1.0 read and wrote, before jobs carried a trace."""
+
+    id: str
+    task: Task
+    request: Request
+    tenant: str = "default"
+    priority: int = 0
+    deadline_s: float | None = None
+    idempotency_key: str | None = None
+    synchronous: bool = True
+    rows: int = 1
+    model_revision: str | None = None
+    digest: str | None = None
+
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_a_traced_job_is_read_by_the_release_before_and_its_job_by_this_one() -> None:
+    data = codec.encode_job(make_job(id="a", trace=TRACEPARENT, rows=3))
+    assert TRACEPARENT.encode() in data
+    assert codec.decode_job(data).trace == TRACEPARENT
+    old = msgspec.msgpack.decode(data[2:], type=JobOfTheReleaseBefore)
+    assert (old.id, old.rows, old.request) == ("a", 3, make_job().request)
+    written_by_old = data[:2] + msgspec.msgpack.encode(old)
+    assert TRACEPARENT.encode() not in written_by_old
+    assert codec.decode_job(written_by_old) == make_job(id="a", rows=3)

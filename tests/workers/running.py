@@ -10,6 +10,7 @@ from jobs.job import Job, JobState, Task
 from jobs.requests import Sampling, Text2ImageRequest
 from jobs.results import ImagesResult
 from model.rudolph import Rudolph
+from telemetry.tracing import Tracer
 from workers.engine.settings import EngineSettings
 from workers.options import WorkerOptions
 from workers.process import memory_by_kind, model_info
@@ -24,7 +25,13 @@ class RunningWorker:
     """A worker in a thread of the test's process."""
 
     def __init__(
-        self, rudolph: Rudolph, url: str, queue: str, session: Session | None = None, **options: float
+        self,
+        rudolph: Rudolph,
+        url: str,
+        queue: str,
+        session: Session | None = None,
+        tracer: Tracer | None = None,
+        **options: float,
     ) -> None:
         self.session = session or Session(rudolph, EngineSettings(num_slots=NUM_SLOTS))
         self.id = f"worker-{uuid.uuid4().hex[:8]}"
@@ -35,6 +42,7 @@ class RunningWorker:
             model=model_info(rudolph),
             options=WorkerOptions(**{"renew_every_s": 0.3, "watchdog_s": 60.0, **options}),
             memory=lambda: memory_by_kind(rudolph.device),
+            tracer=tracer,
         )
         self.code: int | None = None
         self._thread = threading.Thread(target=self._run)

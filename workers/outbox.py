@@ -143,7 +143,7 @@ class Outbox:
             logger.warning("commit_fenced", job=item.job_id, attempt=hold.attempt)
             return
         failure = item.outcome.code if isinstance(item.outcome, JobFailure) else None
-        outcome = "failed" if failure else "succeeded"
+        outcome = "succeeded" if failure is None else "failed"
         hold.span.end(outcome, compute_s=item.compute_s, failure=failure)
         self._metrics.jobs_total.labels(hold.task, outcome).inc()
         self._metrics.compute_seconds.labels(hold.task).observe(item.compute_s)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workers.supervisor import Supervisor
 
 READY_POLL_S = 0.1
-EXAMPLE = '{"prompt": "кот на синем фоне", "temperature": 0.5, "top_k": 64, "top_p": 0.9}'
+EXAMPLE = '{"prompt": "кошка на синем фоне", "temperature": 0.5, "top_k": 64, "top_p": 0.9}'
 """A prompt and settings with which the demo checkpoint draws well; any checkpoint takes them."""
 
 

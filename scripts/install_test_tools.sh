@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what the tests run beside Python: curl, a Redis server, Chromium, Prometheus, each only where missing.
+# Installs what the tests need beside Python: curl, a Redis server, Chromium, Prometheus, a font of emoji, each only
+# where missing.
 # Only as root on a system with apt-get; elsewhere the tests that need them say so and skip.
 set -u
 
@@ -8,6 +9,7 @@ command -v curl >/dev/null 2>&1 || missing="$missing curl"
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v prometheus >/dev/null 2>&1 && command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
+[ -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ] || missing="$missing fonts-noto-color-emoji"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -79,9 +79,7 @@ def test_every_curl_line_answers_as_the_text_says(demo: Server, place: Path) -> 
     require("curl")
     for command in curl_lines():
         assert command.startswith("curl ")
-        aimed = command.replace(README_ADDRESS, demo.url).replace(
-            "curl ", "curl -sS --fail-with-body ", 1
-        )
+        aimed = command.replace(README_ADDRESS, demo.url).replace("curl ", "curl -sS --fail-with-body ", 1)
         reply = subprocess.run(
             ["bash", "-c", aimed], cwd=place, check=False, capture_output=True, text=True, timeout=120
         )

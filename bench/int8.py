@@ -17,8 +17,8 @@ from jobs.requests import Text2ImageRequest
 from jobs.results import ImagesResult
 from model.checkpoint import load_rudolph
 from model.config import PRESETS
-from model.kernels.avx512 import is_available
-from model.kernels.avx512.linear import Int8PanelLinear, PanelLinear
+from model.kernels.x86 import is_available
+from model.kernels.x86.linear import Int8PanelLinear, PanelLinear
 from model.kernels.cpu_linear import Int8Linear, PackedLinear
 from model.rudolph import Rudolph
 from model.tasks import Prompts

@@ -107,10 +107,10 @@ def _devices(device: str, dtype: str) -> Iterator[Finding]:
 
 
 def _kernels() -> Finding:
-    from model.kernels.avx512 import is_available
+    from model.kernels.x86 import is_available
 
     if is_available():
-        from model.kernels.avx512.linear import Arithmetic, fastest_arithmetic
+        from model.kernels.x86.linear import Arithmetic, fastest_arithmetic
 
         products = {
             Arithmetic.PAIRS: "products of bfloat16",

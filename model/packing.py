@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from torch import Tensor, nn
 
-from model.kernels.avx512.linear import Int8PanelLinear, PanelLinear
-from model.kernels.avx512.stack import Avx512Stack, can_run
+from model.kernels.x86.linear import Int8PanelLinear, PanelLinear
+from model.kernels.x86.stack import KernelStack, can_run
 from model.kernels.cpu_linear import Int8Linear, PackedLinear, can_pack, can_pack_int8
 from model.masks import KeyTable, LayerKind
 
@@ -29,7 +29,7 @@ class Packed:
 
     text_head: Callable[[Tensor], Tensor]
     image_head: Callable[[Tensor], Tensor]
-    stack: Avx512Stack | None
+    stack: KernelStack | None
 
 
 def pack(network: "Transformer", *, int8: bool, as_one: bool) -> Packed | None:
@@ -59,7 +59,7 @@ def pack(network: "Transformer", *, int8: bool, as_one: bool) -> Packed | None:
     stack = None
     if as_one:
         tables = {kind: KeyTable(*network.key_table(kind)) for kind in LayerKind}
-        stack = Avx512Stack(config, blocks, [tables[kind] for kind in network.kinds])
+        stack = KernelStack(config, blocks, [tables[kind] for kind in network.kinds])
     return Packed(text_head, image_head, stack)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from model.kernels.x86 import is_available
+
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 # x86: AVX512-BF16 and AMX; ARM: the BF16 extension. Without them bfloat16 is emulated, slower than float32.
@@ -19,8 +21,9 @@ PROCESSOR_INFO = Path("/proc/cpuinfo")
 def choose_dtype(device: torch.device, requested: str | torch.dtype | None = None) -> torch.dtype:
     """The transformer's number format: the one requested, or the device's best for None and "auto".
 
-    CUDA: float16. CPU: bfloat16 where the processor computes in it, else float32. By flags alone, so that one
-    machine always decides alike. Raises ValueError for an unknown name.
+    CUDA: float16. CPU: bfloat16 where the processor computes in it, or where the kernels in C run, which read
+    it; else float32. By flags alone, so that one machine always decides alike. Raises ValueError for an
+    unknown name.
     """
     if isinstance(requested, torch.dtype):
         if requested not in DTYPES.values():
@@ -32,7 +35,7 @@ def choose_dtype(device: torch.device, requested: str | torch.dtype | None = Non
         return DTYPES[requested]
     if device.type == "cuda":
         return torch.float16
-    if device.type == "cpu" and has_native_bfloat16():
+    if device.type == "cpu" and (has_native_bfloat16() or is_available()):
         return torch.bfloat16
     return torch.float32
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.kernels.avx512 import is_available
-from model.kernels.avx512.sampling import draw
+from model.kernels.x86 import is_available
+from model.kernels.x86.sampling import draw
 
 _GOLDEN = 0x9E3779B9
 _NO_LOGIT = float("-inf")

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from model.config import ModelConfig
-from model.kernels.avx512 import is_available
-from model.kernels.avx512.stack import can_run
+from model.kernels.x86 import is_available
+from model.kernels.x86.stack import can_run
 from tests.model.architectures import random_transformer
 
 CONFIG = ModelConfig(1, 32, 4, 6, 4, 5, 3, 5, bpe_vocab_size=30, image_codebook_size=20)

@@ -20,23 +20,23 @@ typedef struct {
 } Candidates;
 
 /* Natural logarithm of positive normal numbers by Cephes' logf; off by 2 units in the last place. */
-INLINE __m512 log16(__m512 x)
+INLINE Floats log16(Floats x)
 {
-    __m512 exponent = _mm512_add_ps(_mm512_getexp_ps(x), _mm512_set1_ps(1.0f));
-    __m512 part =
-        _mm512_mul_ps(_mm512_getmant_ps(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero), _mm512_set1_ps(0.5f));
-    __mmask16 small = _mm512_cmp_ps_mask(part, _mm512_set1_ps(0.707106781186547524f), _CMP_LT_OQ);
-    exponent = _mm512_mask_sub_ps(exponent, small, exponent, _mm512_set1_ps(1.0f));
-    part = _mm512_sub_ps(_mm512_mask_add_ps(part, small, part, part), _mm512_set1_ps(1.0f));
-    __m512 square = _mm512_mul_ps(part, part), sum = _mm512_set1_ps(7.0376836292e-2f);
+    Floats exponent = add16(exponent16(x), set16(1.0f));
+    Floats part =
+        mul16(mantissa16(x), set16(0.5f));
+    Mask small = less16(part, set16(0.707106781186547524f));
+    exponent = sub16_or(exponent, small, exponent, set16(1.0f));
+    part = sub16(add16_or(part, small, part, part), set16(1.0f));
+    Floats square = mul16(part, part), sum = set16(7.0376836292e-2f);
     const float terms[] = {-1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f,
                            -1.6668057665e-1f, 2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f};
     for (size_t term = 0; term < sizeof terms / sizeof *terms; term++)
-        sum = _mm512_fmadd_ps(sum, part, _mm512_set1_ps(terms[term]));
-    sum = _mm512_mul_ps(_mm512_mul_ps(sum, part), square);
-    sum = _mm512_fmadd_ps(exponent, _mm512_set1_ps(-2.12194440e-4f), sum);
-    sum = _mm512_fnmadd_ps(square, _mm512_set1_ps(0.5f), sum);
-    return _mm512_fmadd_ps(exponent, _mm512_set1_ps(0.693359375f), _mm512_add_ps(part, sum));
+        sum = fma16(sum, part, set16(terms[term]));
+    sum = mul16(mul16(sum, part), square);
+    sum = fma16(exponent, set16(-2.12194440e-4f), sum);
+    sum = fnma16(square, set16(0.5f), sum);
+    return fma16(exponent, set16(0.693359375f), add16(part, sum));
 }
 
 /* The hash of model/sampler.py, on one word and on sixteen. */
@@ -47,29 +47,29 @@ INLINE uint32_t mix(uint32_t x)
     return x ^ x >> 16;
 }
 
-INLINE __m512i mix16(__m512i x)
+INLINE Words mix16(Words x)
 {
-    x = _mm512_mullo_epi32(_mm512_xor_si512(x, _mm512_srli_epi32(x, 16)), _mm512_set1_epi32(0x7FEB352D));
-    x = _mm512_mullo_epi32(_mm512_xor_si512(x, _mm512_srli_epi32(x, 15)),
-                           _mm512_set1_epi32((int)0x846CA68Bu));
-    return _mm512_xor_si512(x, _mm512_srli_epi32(x, 16));
+    x = mul_words16(xor16(x, shift_right16(x, 16)), set_words16(0x7FEB352D));
+    x = mul_words16(xor16(x, shift_right16(x, 15)),
+                           set_words16((int)0x846CA68Bu));
+    return xor16(x, shift_right16(x, 16));
 }
 
 /* Gumbel noise -log(-log(1 - u)) of sixteen tokens; log(1 - u) keeps its precision for small u, as log1p
  * does. */
-INLINE __m512 gumbel16(__m512i ids, uint32_t first_key, uint32_t second_key)
+INLINE Floats gumbel16(Words ids, uint32_t first_key, uint32_t second_key)
 {
-    const __m512 one = _mm512_set1_ps(1.0f);
-    __m512i bits = mix16(_mm512_xor_si512(ids, _mm512_set1_epi32((int)first_key)));
-    bits = mix16(_mm512_add_epi32(bits, _mm512_set1_epi32((int)second_key)));
-    __m512 uniform = _mm512_add_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(bits, 1)), _mm512_set1_ps(0.5f));
+    const Floats one = set16(1.0f);
+    Words bits = mix16(xor16(ids, set_words16((int)first_key)));
+    bits = mix16(add_words16(bits, set_words16((int)second_key)));
+    Floats uniform = add16(to_floats16(shift_right16(bits, 1)), set16(0.5f));
     uniform =
-        _mm512_min_ps(_mm512_mul_ps(uniform, _mm512_set1_ps(0x1p-31f)), _mm512_set1_ps(1.0f - 0x1p-24f));
-    __m512 rest = _mm512_sub_ps(one, uniform), lost = _mm512_sub_ps(one, rest);
-    __mmask16 tiny = _mm512_cmp_ps_mask(lost, _mm512_setzero_ps(), _CMP_EQ_OQ);
-    __m512 negative = _mm512_div_ps(_mm512_mul_ps(log16(rest), uniform), lost);
-    negative = _mm512_mask_sub_ps(negative, tiny, _mm512_setzero_ps(), uniform);
-    return _mm512_sub_ps(_mm512_setzero_ps(), log16(_mm512_sub_ps(_mm512_setzero_ps(), negative)));
+        min16(mul16(uniform, set16(0x1p-31f)), set16(1.0f - 0x1p-24f));
+    Floats rest = sub16(one, uniform), lost = sub16(one, rest);
+    Mask tiny = equal16(lost, zero16());
+    Floats negative = div16(mul16(log16(rest), uniform), lost);
+    negative = sub16_or(negative, tiny, zero16(), uniform);
+    return sub16(zero16(), log16(sub16(zero16(), negative)));
 }
 
 /* Numbers in the order of the floats: a bijection of bit patterns, and back. */
@@ -94,12 +94,10 @@ static float kth_largest(const float *scores, size_t count, size_t wanted, float
     uint32_t low = ordered(least), high = ordered(most); /* low: at least `wanted` are not below it */
     while (low < high) {
         uint32_t middle = low + (high - low) / 2 + 1;
-        __m512 threshold = _mm512_set1_ps(from_ordered(middle));
+        Floats threshold = set16(from_ordered(middle));
         size_t above = 0;
         for (size_t at = 0; at < count; at += LANES)
-            above += (size_t)__builtin_popcount(_mm512_mask_cmp_ps_mask(
-                first_lanes(count - at), _mm512_maskz_loadu_ps(first_lanes(count - at), scores + at),
-                threshold, _CMP_GE_OQ));
+            above += (size_t)__builtin_popcount(at_least16_where(first_lanes(count - at), load16_where(first_lanes(count - at), scores + at), threshold));
         if (above >= wanted)
             low = middle;
         else
@@ -115,12 +113,12 @@ static size_t pack_candidates(const Candidates *all, size_t count, float thresho
 {
     size_t kept = 0;
     for (size_t at = 0; at < count; at += LANES) {
-        __mmask16 lanes = first_lanes(count - at);
-        __m512 scores = _mm512_maskz_loadu_ps(lanes, all->scores + at);
-        __m512i ids = _mm512_maskz_loadu_epi32(lanes, all->ids + at);
-        lanes = _mm512_mask_cmp_ps_mask(lanes, scores, _mm512_set1_ps(threshold), _CMP_GE_OQ);
-        _mm512_mask_compressstoreu_ps(all->scores + kept, lanes, scores);
-        _mm512_mask_compressstoreu_epi32(all->ids + kept, lanes, ids);
+        Mask lanes = first_lanes(count - at);
+        Floats scores = load16_where(lanes, all->scores + at);
+        Words ids = load_words16_where(lanes, all->ids + at);
+        lanes = at_least16_where(lanes, scores, set16(threshold));
+        pack16(all->scores + kept, lanes, scores);
+        pack_words16(all->ids + kept, lanes, ids);
         kept += (size_t)__builtin_popcount(lanes);
     }
     return kept;
@@ -129,28 +127,28 @@ static size_t pack_candidates(const Candidates *all, size_t count, float thresho
 /* Sum of the weights of scores above `threshold`. */
 static float weight_above(const Candidates *all, size_t count, float threshold)
 {
-    __m512 sum = _mm512_setzero_ps();
+    Floats sum = zero16();
     for (size_t at = 0; at < count; at += LANES) {
-        __mmask16 lanes = first_lanes(count - at);
-        __m512 scores = _mm512_maskz_loadu_ps(lanes, all->scores + at);
-        lanes = _mm512_mask_cmp_ps_mask(lanes, scores, _mm512_set1_ps(threshold), _CMP_GT_OQ);
-        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes, all->weights + at));
+        Mask lanes = first_lanes(count - at);
+        Floats scores = load16_where(lanes, all->scores + at);
+        lanes = above16_where(lanes, scores, set16(threshold));
+        sum = add16(sum, load16_where(lanes, all->weights + at));
     }
-    return _mm512_reduce_add_ps(sum);
+    return sum_of16(sum);
 }
 
 /* Keeps what stands, in descending order and equal ones by id, at or before the token that crosses p. */
 static size_t keep_top_p(const Candidates *all, size_t count, float most, float top_p)
 {
-    __m512 sum = _mm512_setzero_ps();
+    Floats sum = zero16();
     for (size_t at = 0; at < count; at += LANES) {
-        __mmask16 lanes = first_lanes(count - at);
-        __m512 off = _mm512_sub_ps(_mm512_maskz_loadu_ps(lanes, all->scores + at), _mm512_set1_ps(most));
-        __m512 weight = exp16(off);
-        sum = _mm512_mask_add_ps(sum, lanes, sum, weight);
-        _mm512_mask_storeu_ps(all->weights + at, lanes, weight);
+        Mask lanes = first_lanes(count - at);
+        Floats off = sub16(load16_where(lanes, all->scores + at), set16(most));
+        Floats weight = exp16(off);
+        sum = add16_or(sum, lanes, sum, weight);
+        store16_where(all->weights + at, lanes, weight);
     }
-    const float allowed = top_p * _mm512_reduce_add_ps(sum);
+    const float allowed = top_p * sum_of16(sum);
     uint32_t low = ordered(-__builtin_inff()),
              high = ordered(most); /* high: what is above it does not cross p */
     while (low < high) {
@@ -160,22 +158,22 @@ static size_t keep_top_p(const Candidates *all, size_t count, float most, float 
         else
             low = middle + 1;
     }
-    const float edge = from_ordered(high), each = _mm512_cvtss_f32(exp16(_mm512_set1_ps(edge - most)));
+    const float edge = from_ordered(high), each = first_of16(exp16(set16(edge - most)));
     const float room =
         each > 0 ? __builtin_floorf((allowed - weight_above(all, count, edge)) / each) + 1 : (float)count;
     size_t kept = 0;
     float ties = 0;
     for (size_t at = 0; at < count; at += LANES) {
-        __mmask16 lanes = first_lanes(count - at);
-        __m512 scores = _mm512_maskz_loadu_ps(lanes, all->scores + at);
-        __m512i ids = _mm512_maskz_loadu_epi32(lanes, all->ids + at);
-        unsigned equal = _mm512_mask_cmp_ps_mask(lanes, scores, _mm512_set1_ps(edge), _CMP_EQ_OQ);
+        Mask lanes = first_lanes(count - at);
+        Floats scores = load16_where(lanes, all->scores + at);
+        Words ids = load_words16_where(lanes, all->ids + at);
+        unsigned equal = equal16_where(lanes, scores, set16(edge));
         while (equal && ties + (float)__builtin_popcount(equal) > room)
             equal &= ~(1u << (31 - __builtin_clz(equal)));
         ties += (float)__builtin_popcount(equal);
-        lanes = _mm512_mask_cmp_ps_mask(lanes, scores, _mm512_set1_ps(edge), _CMP_GT_OQ) | (__mmask16)equal;
-        _mm512_mask_compressstoreu_ps(all->scores + kept, lanes, scores);
-        _mm512_mask_compressstoreu_epi32(all->ids + kept, lanes, ids);
+        lanes = above16_where(lanes, scores, set16(edge)) | (Mask)equal;
+        pack16(all->scores + kept, lanes, scores);
+        pack_words16(all->ids + kept, lanes, ids);
         kept += (size_t)__builtin_popcount(lanes);
     }
     return kept;
@@ -190,12 +188,12 @@ static int64_t largest_with_noise(const Candidates *all, size_t count, int64_t s
     float best = -__builtin_inff();
     int64_t drawn = count ? all->ids[0] : 0;
     for (size_t at = 0; at < count; at += LANES) {
-        __mmask16 lanes = first_lanes(count - at);
-        __m512 noise = gumbel16(_mm512_maskz_loadu_epi32(lanes, all->ids + at), first_key, second_key);
-        __m512 total = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, all->scores + at), noise);
-        float largest = _mm512_mask_reduce_max_ps(lanes, total);
+        Mask lanes = first_lanes(count - at);
+        Floats noise = gumbel16(load_words16_where(lanes, all->ids + at), first_key, second_key);
+        Floats total = add16(load16_where(lanes, all->scores + at), noise);
+        float largest = largest_of16_where(lanes, total);
         if (largest > best) {
-            __mmask16 place = _mm512_mask_cmp_ps_mask(lanes, total, _mm512_set1_ps(largest), _CMP_EQ_OQ);
+            Mask place = equal16_where(lanes, total, set16(largest));
             best = largest;
             drawn = all->ids[at + (size_t)__builtin_ctz(place)];
         }
@@ -206,18 +204,18 @@ static int64_t largest_with_noise(const Candidates *all, size_t count, int64_t s
 /* One draw of a row; logits: -infinity where a token must not be drawn. */
 static int64_t draw(const float *logits, size_t count, const Settings *settings, const Candidates *all)
 {
-    __m512 most = _mm512_set1_ps(-__builtin_inff()), least = _mm512_set1_ps(__builtin_inff());
+    Floats most = set16(-__builtin_inff()), least = set16(__builtin_inff());
     for (size_t at = 0; at < count; at += LANES) {
-        __mmask16 lanes = first_lanes(count - at);
-        __m512 values = _mm512_maskz_loadu_ps(lanes, logits + at);
-        most = _mm512_mask_max_ps(most, lanes, most, values);
-        least = _mm512_mask_min_ps(least, lanes, least, values);
-        _mm512_mask_storeu_ps(all->scores + at, lanes,
-                              _mm512_div_ps(values, _mm512_set1_ps(settings->temperature)));
-        __m512i ids = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-        _mm512_mask_storeu_epi32(all->ids + at, lanes, _mm512_add_epi32(ids, _mm512_set1_epi32((int)at)));
+        Mask lanes = first_lanes(count - at);
+        Floats values = load16_where(lanes, logits + at);
+        most = max16_or(most, lanes, most, values);
+        least = min16_or(least, lanes, least, values);
+        store16_where(all->scores + at, lanes,
+                              div16(values, set16(settings->temperature)));
+        Words ids = count_words16();
+        store_words16_where(all->ids + at, lanes, add_words16(ids, set_words16((int)at)));
     }
-    const float largest = _mm512_reduce_max_ps(most), lowest = _mm512_reduce_min_ps(least);
+    const float largest = largest_of16(most), lowest = smallest_of16(least);
     for (size_t at = 0; settings->top_k == 1 && at < count; at++)
         if (logits[at] == largest)
             return (int64_t)at;

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.kernels.avx512 import is_available
-from model.kernels.avx512.sampling import draw
+from model.kernels.x86 import is_available
+from model.kernels.x86.sampling import draw
 from model.sampler import SamplingRows, noise, sample_plainly
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="this processor has no AVX512-BF16")

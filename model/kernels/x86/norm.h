@@ -14,22 +14,22 @@ typedef struct {
 /* Mean, and 1 / standard deviation, of one row. */
 INLINE void moments(const float *x, size_t size, float *mean, float *scale)
 {
-    __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
+    Floats sum = zero16(), squares = zero16();
     for (size_t i = 0; i < size; i += LANES)
-        sum = _mm512_add_ps(sum, _mm512_loadu_ps(x + i));
-    *mean = _mm512_reduce_add_ps(sum) / (float)size;
+        sum = add16(sum, load16(x + i));
+    *mean = sum_of16(sum) / (float)size;
     for (size_t i = 0; i < size; i += LANES) {
-        __m512 off = _mm512_sub_ps(_mm512_loadu_ps(x + i), _mm512_set1_ps(*mean));
-        squares = _mm512_fmadd_ps(off, off, squares);
+        Floats off = sub16(load16(x + i), set16(*mean));
+        squares = fma16(off, off, squares);
     }
-    *scale = 1.0f / __builtin_sqrtf(_mm512_reduce_add_ps(squares) / (float)size + EPSILON);
+    *scale = 1.0f / __builtin_sqrtf(sum_of16(squares) / (float)size + EPSILON);
 }
 
-INLINE __m512 normed16(const float *x, size_t i, const Norm *norm, float mean, float scale)
+INLINE Floats normed16(const float *x, size_t i, const Norm *norm, float mean, float scale)
 {
-    __m512 off = _mm512_sub_ps(_mm512_loadu_ps(x + i), _mm512_set1_ps(mean));
-    __m512 unit = _mm512_mul_ps(off, _mm512_set1_ps(scale));
-    return _mm512_fmadd_ps(unit, _mm512_loadu_ps(norm->weight + i), _mm512_loadu_ps(norm->bias + i));
+    Floats off = sub16(load16(x + i), set16(mean));
+    Floats unit = mul16(off, set16(scale));
+    return fma16(unit, load16(norm->weight + i), load16(norm->bias + i));
 }
 
 /* LN x, as the next product takes it. */
@@ -47,13 +47,13 @@ static void add_normed_row(float *x, float *branch, size_t size, const Norm *nor
     float mean, scale;
     if (clamp)
         for (size_t i = 0; i < size; i += LANES) {
-            __m512 value = _mm512_min_ps(_mm512_set1_ps(HALF_MAX), _mm512_loadu_ps(branch + i));
-            _mm512_storeu_ps(branch + i, _mm512_max_ps(_mm512_set1_ps(-HALF_MAX), value));
+            Floats value = min16(set16(HALF_MAX), load16(branch + i));
+            store16(branch + i, max16(set16(-HALF_MAX), value));
         }
     moments(branch, size, &mean, &scale);
     for (size_t i = 0; i < size; i += LANES)
-        _mm512_storeu_ps(x + i,
-                         _mm512_add_ps(_mm512_loadu_ps(x + i), normed16(branch, i, norm, mean, scale)));
+        store16(x + i,
+                         add16(load16(x + i), normed16(branch, i, norm, mean, scale)));
 }
 
 #endif

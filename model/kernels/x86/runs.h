@@ -1,9 +1,11 @@
 /* Linear layers, and runs of tokens through the whole network in one parallel region.
  *
  * Knows addresses and shapes; which slot holds what is the caller's. Within a run threads wait for one
- * another after each part, which costs a microsecond where calls into a library cost tens.
+ * another after each part, which costs a microsecond where calls into a library cost tens. avx512.c and avx2.c
+ * compile all of it for their processors.
  */
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")
+#ifndef RUDOLPH_RUNS_H
+#define RUDOLPH_RUNS_H
 
 #include "kernels.h"
 
@@ -54,12 +56,12 @@ static void multiply_rows(const bf16 *x, const Linear *linear, const Output *out
 #pragma omp barrier
 }
 
-size_t rudolph_linear_bytes(size_t rows, size_t inputs)
+static size_t linear_bytes(size_t rows, size_t inputs)
 {
     return rows * (inputs + SPREAD_GAP) * sizeof(float);
 }
 
-void rudolph_linear(const void *x, size_t rows, size_t inputs, const LinearAddresses *addresses,
+static void product(const void *x, size_t rows, size_t inputs, const LinearAddresses *addresses,
                     size_t outputs, int gelu, void *to, void *scratch, float *row_scales, int threads)
 {
     const Linear linear = linear_of(addresses, inputs, outputs, gelu);
@@ -110,7 +112,7 @@ static size_t lay_out(Workspace *work, uintptr_t start, const Shape *shape, size
     return at - start;
 }
 
-size_t rudolph_scratch_bytes(const Shape *shape, size_t tokens, int threads)
+static size_t scratch_bytes(const Shape *shape, size_t tokens, int threads)
 {
     Workspace work;
     return lay_out(&work, 0, shape, tokens) + (size_t)threads * thread_bytes(shape) + ALIGNMENT;
@@ -228,7 +230,7 @@ static int exists(const Shape *shape, const Tokens *tokens, int64_t token)
     return 1;
 }
 
-int64_t rudolph_run(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden,
+static int64_t run(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden,
                     void *scratch, int threads)
 {
     Workspace work;
@@ -244,12 +246,12 @@ int64_t rudolph_run(const Shape *shape, const LayerAddresses *layers, const Toke
 
 /* ---- sampling ------------------------------------------------------------------------------------------ */
 
-size_t rudolph_sample_bytes(size_t vocab, int threads)
+static size_t sample_bytes(size_t vocab, int threads)
 {
     return 3 * aligned(vocab * sizeof(float)) * (size_t)threads + ALIGNMENT;
 }
 
-void rudolph_sample(const float *logits, size_t rows, size_t vocab, const SamplingAddresses *settings,
+static void sample(const float *logits, size_t rows, size_t vocab, const SamplingAddresses *settings,
                     int64_t *drawn, void *scratch, int threads)
 {
     const size_t bytes = aligned(vocab * sizeof(float));
@@ -262,3 +264,8 @@ void rudolph_sample(const float *logits, size_t rows, size_t vocab, const Sampli
         drawn[row] = draw(logits + row * vocab, vocab, &mine, &all);
     }
 }
+
+/* What one file makes of all this. */
+#define KERNELS {linear_bytes, product, scratch_bytes, run, sample_bytes, sample}
+
+#endif

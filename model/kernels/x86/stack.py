@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from model.config import ModelConfig
-from model.kernels.avx512 import is_available
-from model.kernels.avx512.linear import LANES, PanelLinear
+from model.kernels.x86 import is_available
+from model.kernels.x86.linear import LANES, PanelLinear
 from model.kernels.grouped_rows import GroupedRows
 from model.kv_cache import KeyValueCache
 from model.masks import KeyTable
@@ -36,7 +36,7 @@ def can_run(config: ModelConfig, weight: Tensor) -> bool:
     return weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and fits and is_available()
 
 
-class Avx512Stack:
+class KernelStack:
     """The layers of one transformer, with panel linears and float32 norms, which must stay what they are."""
 
     def __init__(self, config: ModelConfig, blocks: Sequence["Block"], tables: Sequence[KeyTable]) -> None:
@@ -100,7 +100,7 @@ class Avx512Stack:
         unseen: tuple[int, int] = (0, 0),
     ) -> Tensor:
         """`unseen`: start and length of sequences that leave no trace in the cache; (0, 0): all go there."""
-        from model.kernels.avx512 import _kernels
+        from model.kernels.x86 import _kernels
 
         if cache is not None:
             self._use(cache)

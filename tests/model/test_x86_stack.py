@@ -10,8 +10,8 @@ from torch import Tensor
 
 from model.blocks import Block
 from model.config import ModelConfig
-from model.kernels.avx512 import is_available
-from model.kernels.avx512.linear import Arithmetic
+from model.kernels.x86 import is_available
+from model.kernels.x86.linear import Arithmetic
 from model.kv_cache import KeyValueCache
 from model.transformer import Transformer
 from tests.model.architectures import random_ids, random_transformer
@@ -27,7 +27,7 @@ TOLERANCE = 0.012
 def arithmetic(request: pytest.FixtureRequest) -> Iterator[Arithmetic]:
     """Of all products here, whatever this processor is faster with."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model.kernels.avx512.linear.fastest_arithmetic", lambda: request.param)
+        patch.setattr("model.kernels.x86.linear.fastest_arithmetic", lambda: request.param)
         yield request.param
 
 

@@ -1,4 +1,4 @@
-"""Products and decode steps in C, for processors that multiply bfloat16 in hardware (AVX512-BF16).
+"""Products and decode steps in C, for x86-64 processors with AVX512-BF16 or AVX2.
 
 Knows whether this machine has them. They are built with the project where there is a C compiler, and nobody
 needs them: without, torch's own operations do the same.
@@ -16,7 +16,7 @@ def is_available() -> bool:
     if not torch.backends.openmp.is_available():
         return False
     try:
-        from model.kernels.avx512 import _kernels
+        from model.kernels.x86 import _kernels
     except ImportError:
         return False
-    return _kernels.is_supported()
+    return bool(_kernels.instructions())

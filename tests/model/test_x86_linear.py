@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from model.kernels.avx512 import is_available
-from model.kernels.avx512.linear import (
+from model.kernels.x86 import is_available
+from model.kernels.x86.linear import (
     HALF_MAX_WEIGHT,
     Arithmetic,
     Int8PanelLinear,
@@ -94,11 +94,11 @@ def test_flags_decide_for_sums_in_float16():
 
 
 def test_a_probe_decides_between_ways_to_the_same_bits(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("model.kernels.avx512._kernels.has_half", lambda: False)
+    monkeypatch.setattr("model.kernels.x86._kernels.has_half", lambda: False)
     for fastest in (Arithmetic.PAIRS, Arithmetic.SPREAD):
         fastest_arithmetic.cache_clear()
         monkeypatch.setattr(
-            "model.kernels.avx512.linear._seconds",
+            "model.kernels.x86.linear._seconds",
             lambda linear, _, fastest=fastest: float(linear.addresses[-1] is not fastest),
         )
         assert fastest_arithmetic() is fastest
@@ -144,7 +144,7 @@ class TestHalf:
         torch.testing.assert_close(got.float(), x @ weight.T, rtol=2**-7, atol=0)
 
     def test_larger_weights_are_multiplied_otherwise(self, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("model.kernels.avx512.linear.fastest_arithmetic", lambda: Arithmetic.HALF)
+        monkeypatch.setattr("model.kernels.x86.linear.fastest_arithmetic", lambda: Arithmetic.HALF)
         weight = torch.zeros(4, 16)
         weight[1, 2] = -1.01 * HALF_MAX_WEIGHT
         assert PanelLinear(weight, torch.zeros(4)).addresses[-1] is Arithmetic.SPREAD

@@ -4,14 +4,22 @@
 
 #include "vectors.h"
 
-/* Panels that a tile takes together: so many streams of weights at once, and rows are read half as often. */
-#define TILE_PANELS 2
-#define TILE_OUTPUTS (TILE_PANELS * LANES)
-#define HALF_OUTPUTS (2 * TILE_OUTPUTS)
+/* Panels that a tile takes together at most: so many streams of weights at once, and rows are read half as
+ * often. */
+#define MAX_TILE_PANELS 2
+#define HALF_OUTPUTS (2 * MAX_TILE_PANELS * LANES)
 /* Weights are filled up to a multiple of these; linear.py does it. */
 #define MOST_OUTPUTS HALF_OUTPUTS
-/* Rows of a tile. Larger ones were slower with PAIRS at 12 and 24 rows. */
+/* Rows of a tile, as many as there are registers for its sums. */
+#ifdef __AVX512F__
 #define MAX_TILE_ROWS 12
+#define NARROW_TILE_ROWS 0
+#else
+#define MAX_TILE_ROWS 6
+/* From so many rows on a tile has one panel, for want of registers. */
+#define NARROW_TILE_ROWS 4
+#endif
+/* Larger tiles were slower with PAIRS at 12 and 24 rows. */
 #define MAX_PAIRS_ROWS 8
 /* Many rows are shared among threads too; so many, spread, stay in a core's own cache. */
 #define BLOCK_ROWS 72
@@ -65,10 +73,10 @@ typedef struct {
 
 /* Asks for what is read later. `line` counts the lines of a panel; tiles that read the same panels ask for
  * the next ones together, each for its part, so that memory is busy all the time. */
-INLINE void ask_ahead(const char *panel, size_t panel_bytes, size_t line, size_t next_line)
+INLINE void ask_ahead(const char *panel, size_t next_panel, size_t line, size_t next_line)
 {
     _mm_prefetch(panel + line * LINE_BYTES + AHEAD_BYTES, _MM_HINT_T0);
-    _mm_prefetch(panel + TILE_PANELS * panel_bytes + next_line * LINE_BYTES, _MM_HINT_T1);
+    _mm_prefetch(panel + next_panel + next_line * LINE_BYTES, _MM_HINT_T1);
 }
 
 /* Lines of the next panels that `tile` has asked for by its own line `line` of `lines`: a fraction of 2^16.
@@ -77,14 +85,22 @@ INLINE void ask_ahead(const char *panel, size_t panel_bytes, size_t line, size_t
 #define INVERSE(tile) ((1u << 16) / (tile)->tiles)
 
 /* Calls `function` with a number of rows that the compiler knows. */
+#define SIX_ROW_COUNTS(function, ...)                                                                        \
+    ROW_COUNT(1, function, __VA_ARGS__)                                                                      \
+    ROW_COUNT(2, function, __VA_ARGS__)                                                                      \
+    ROW_COUNT(3, function, __VA_ARGS__)                                                                      \
+    ROW_COUNT(4, function, __VA_ARGS__)                                                                      \
+    ROW_COUNT(5, function, __VA_ARGS__)                                                                      \
+    ROW_COUNT(6, function, __VA_ARGS__)
+#if MAX_TILE_ROWS == 6
 #define EACH_ROW_COUNT(rows, function, ...)                                                                  \
     switch (rows) {                                                                                          \
-        ROW_COUNT(1, function, __VA_ARGS__)                                                                  \
-        ROW_COUNT(2, function, __VA_ARGS__)                                                                  \
-        ROW_COUNT(3, function, __VA_ARGS__)                                                                  \
-        ROW_COUNT(4, function, __VA_ARGS__)                                                                  \
-        ROW_COUNT(5, function, __VA_ARGS__)                                                                  \
-        ROW_COUNT(6, function, __VA_ARGS__)                                                                  \
+        SIX_ROW_COUNTS(function, __VA_ARGS__)                                                                \
+    }
+#else
+#define EACH_ROW_COUNT(rows, function, ...)                                                                  \
+    switch (rows) {                                                                                          \
+        SIX_ROW_COUNTS(function, __VA_ARGS__)                                                                \
         ROW_COUNT(7, function, __VA_ARGS__)                                                                  \
         ROW_COUNT(8, function, __VA_ARGS__)                                                                  \
         ROW_COUNT(9, function, __VA_ARGS__)                                                                  \
@@ -92,12 +108,16 @@ INLINE void ask_ahead(const char *panel, size_t panel_bytes, size_t line, size_t
         ROW_COUNT(11, function, __VA_ARGS__)                                                                 \
         ROW_COUNT(12, function, __VA_ARGS__)                                                                 \
     }
+#endif
 #define ROW_COUNT(n, function, ...)                                                                          \
     case n:                                                                                                  \
         function(n, __VA_ARGS__);                                                                            \
         break;
 
-/* Sums of a tile of HALF_OUTPUTS outputs in float16, without bias and scale; shape = (rows, HALF_OUTPUTS). */
+/* Of half.c: one row in pairs of one float16, shape = (size, 2), and what undoes its scale. */
+float rudolph_half_row(const bf16 *x, size_t size, uint32_t *out);
+
+/* Of half.c: sums of a tile of HALF_OUTPUTS outputs, without bias and scale; shape = (rows, HALF_OUTPUTS). */
 void rudolph_half_sums(size_t rows, const Input *x, const Linear *linear, const Tile *tile, float *sums);
 
 #endif

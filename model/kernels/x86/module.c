@@ -1,6 +1,7 @@
 /* The Python side of the kernels: addresses in, nothing out.
  *
- * Compiled for any processor, so that the module can be asked what this one has. Callers (linear.py,
+ * Compiled for any processor, so that the module can be asked what this one has; where `instructions` names
+ * none, nothing below it may be called. Callers (linear.py,
  * stack.py, sampling.py) see to shapes, types and lifetimes.
  */
 #define PY_SSIZE_T_CLEAN
@@ -8,22 +9,56 @@
 
 #include "kernels.h"
 
-static PyObject *is_supported(PyObject *self, PyObject *none)
+/* What the calls below run; NULL where this processor can run none. */
+static const Kernels *kernels;
+
+static int has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
+}
+
+static int has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static PyObject *instructions(PyObject *self, PyObject *none)
 {
     (void)self;
     (void)none;
-    __builtin_cpu_init();
-    return PyBool_FromLong(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16"));
+    if (!has_avx2())
+        return Py_BuildValue("()");
+    return has_avx512() ? Py_BuildValue("(ss)", "avx512", "avx2") : Py_BuildValue("(s)", "avx2");
+}
+
+static PyObject *use(PyObject *self, PyObject *name)
+{
+    (void)self;
+    if (!PyUnicode_Check(name))
+        return PyErr_Format(PyExc_TypeError, "the name of instructions is a string, not %R", Py_TYPE(name));
+    if (!PyUnicode_CompareWithASCIIString(name, "avx512") && has_avx512())
+        kernels = &rudolph_avx512;
+    else if (!PyUnicode_CompareWithASCIIString(name, "avx2") && has_avx2())
+        kernels = &rudolph_avx2;
+    else
+        return PyErr_Format(PyExc_ValueError, "this processor has no instructions %R", name);
+    Py_RETURN_NONE;
 }
 
 static PyObject *has_half(PyObject *self, PyObject *none)
 {
     (void)self;
     (void)none;
-    __builtin_cpu_init();
-    return PyBool_FromLong(rudolph_has_half());
+    return PyBool_FromLong(kernels == &rudolph_avx512 && rudolph_has_half());
+}
+
+static PyObject *has_pairs(PyObject *self, PyObject *none)
+{
+    (void)self;
+    (void)none;
+    return PyBool_FromLong(kernels == &rudolph_avx512);
 }
 
 static PyObject *linear_bytes(PyObject *self, PyObject *arguments)
@@ -32,7 +67,7 @@ static PyObject *linear_bytes(PyObject *self, PyObject *arguments)
     (void)self;
     if (!PyArg_ParseTuple(arguments, "nn", &rows, &inputs))
         return NULL;
-    return PyLong_FromSize_t(rudolph_linear_bytes((size_t)rows, (size_t)inputs));
+    return PyLong_FromSize_t(kernels->linear_bytes((size_t)rows, (size_t)inputs));
 }
 
 static PyObject *linear(PyObject *self, PyObject *arguments)
@@ -48,7 +83,7 @@ static PyObject *linear(PyObject *self, PyObject *arguments)
     const LinearAddresses addresses = {(const void *)(uintptr_t)weight, (const void *)(uintptr_t)bias,
                                        (const void *)(uintptr_t)scales, (const void *)(uintptr_t)starts,
                                        arithmetic};
-    Py_BEGIN_ALLOW_THREADS rudolph_linear(
+    Py_BEGIN_ALLOW_THREADS kernels->linear(
         (const void *)(uintptr_t)x, (size_t)rows, (size_t)inputs, &addresses, (size_t)outputs, gelu,
         (void *)(uintptr_t)out, (void *)(uintptr_t)scratch, (float *)(uintptr_t)row_scales, threads);
     Py_END_ALLOW_THREADS Py_RETURN_NONE;
@@ -67,7 +102,7 @@ static PyObject *scratch_bytes(PyObject *self, PyObject *arguments)
     (void)self;
     if (!PyArg_ParseTuple(arguments, SHAPE "ni", SHAPE_FIELDS(shape), &tokens, &threads))
         return NULL;
-    return PyLong_FromSize_t(rudolph_scratch_bytes(&shape, (size_t)tokens, threads));
+    return PyLong_FromSize_t(kernels->scratch_bytes(&shape, (size_t)tokens, threads));
 }
 
 static PyObject *run(PyObject *self, PyObject *arguments)
@@ -87,7 +122,7 @@ static PyObject *run(PyObject *self, PyObject *arguments)
     tokens.slots = (const int64_t *)(uintptr_t)slots;
     tokens.picture_slots = (const int64_t *)(uintptr_t)picture_slots;
     Py_BEGIN_ALLOW_THREADS wrong =
-        rudolph_run(&shape, (const LayerAddresses *)(uintptr_t)layers, &tokens, (float *)(uintptr_t)hidden,
+        kernels->run(&shape, (const LayerAddresses *)(uintptr_t)layers, &tokens, (float *)(uintptr_t)hidden,
                     (void *)(uintptr_t)scratch, threads);
     Py_END_ALLOW_THREADS if (wrong >= 0) return PyErr_Format(
         PyExc_IndexError, "token %lld: its position or one of its slots is not in the cache",
@@ -102,7 +137,7 @@ static PyObject *sample_bytes(PyObject *self, PyObject *arguments)
     (void)self;
     if (!PyArg_ParseTuple(arguments, "ni", &vocab, &threads))
         return NULL;
-    return PyLong_FromSize_t(rudolph_sample_bytes((size_t)vocab, threads));
+    return PyLong_FromSize_t(kernels->sample_bytes((size_t)vocab, threads));
 }
 
 static PyObject *sample(PyObject *self, PyObject *arguments)
@@ -118,15 +153,17 @@ static PyObject *sample(PyObject *self, PyObject *arguments)
                                         (const float *)(uintptr_t)top_p, (const int64_t *)(uintptr_t)top_k,
                                         (const int64_t *)(uintptr_t)seeds,
                                         (const int64_t *)(uintptr_t)positions};
-    Py_BEGIN_ALLOW_THREADS rudolph_sample((const float *)(uintptr_t)logits, (size_t)rows, (size_t)vocab,
+    Py_BEGIN_ALLOW_THREADS kernels->sample((const float *)(uintptr_t)logits, (size_t)rows, (size_t)vocab,
                                           &settings, (int64_t *)(uintptr_t)drawn, (void *)(uintptr_t)scratch,
                                           threads);
     Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
-    {"is_supported", is_supported, METH_NOARGS, "Whether this processor has what the kernels are made of."},
-    {"has_half", has_half, METH_NOARGS, "Whether this processor sums in float16."},
+    {"instructions", instructions, METH_NOARGS, "Names of those that this processor has, the best first."},
+    {"use", use, METH_O, "Run everything below with the instructions of this name."},
+    {"has_pairs", has_pairs, METH_NOARGS, "Whether those in use multiply bfloat16 themselves."},
+    {"has_half", has_half, METH_NOARGS, "Whether those in use sum in float16."},
     {"linear_bytes", linear_bytes, METH_VARARGS, "Bytes of scratch that a product needs."},
     {"linear", linear, METH_VARARGS, "One product; see linear.py."},
     {"scratch_bytes", scratch_bytes, METH_VARARGS, "Bytes of scratch that a run needs."},
@@ -141,5 +178,7 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__kernels(void)
 {
+    __builtin_cpu_init();
+    kernels = has_avx512() ? &rudolph_avx512 : has_avx2() ? &rudolph_avx2 : NULL;
     return PyModule_Create(&definition);
 }

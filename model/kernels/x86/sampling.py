@@ -18,7 +18,7 @@ def draw(logits: Tensor, rows: "SamplingRows") -> Tensor:
     Sums of weights are float32 in another order than the plain filter's, so the last kept id may differ where
     top_p falls within a rounding error of an edge.
     """
-    from model.kernels.avx512 import _kernels
+    from model.kernels.x86 import _kernels
 
     scores = logits.float().contiguous()
     num_rows, vocab = scores.shape

@@ -97,7 +97,7 @@ class PanelLinear(nn.Module):
         return self._weight.data_ptr(), self._bias.data_ptr(), 0, 0, self._arithmetic
 
     def forward(self, x: Tensor) -> Tensor:
-        from model.kernels.avx512 import _kernels
+        from model.kernels.x86 import _kernels
 
         rows = x.reshape(-1, self._in_features).to(torch.bfloat16).contiguous()
         product = torch.empty(len(rows), self._out_features, dtype=torch.bfloat16)
@@ -146,10 +146,12 @@ def fastest_arithmetic() -> Arithmetic:
     for it, not a stopwatch. PAIRS and SPREAD gave the same bits where both were compared (a fifth generation
     Xeon): between them a probe of a few milliseconds decides.
     """
-    from model.kernels.avx512 import _kernels
+    from model.kernels.x86 import _kernels
 
     if _kernels.has_half():
         return Arithmetic.HALF
+    if not _kernels.has_pairs():
+        return Arithmetic.SPREAD
     weight, bias = torch.ones(PROBE_OUTPUTS, PROBE_INPUTS), torch.zeros(PROBE_OUTPUTS)
     x = torch.ones(PROBE_ROWS, PROBE_INPUTS, dtype=torch.bfloat16)
     return min(

@@ -102,26 +102,30 @@ def _devices(device: str, dtype: str) -> Iterator[Finding]:
         return
     threads = f", {torch.get_num_threads()} threads" if chosen == "cpu" else ""
     yield Finding("dtype", "ok", f"{number_format} on {chosen}{threads}")
-    if (chosen, number_format) == ("cpu", "bfloat16"):
-        yield _kernels()
+    if chosen == "cpu":
+        yield _kernels(number_format)
 
 
-def _kernels() -> Finding:
+def _kernels(number_format: str) -> Finding:
     from model.kernels.x86 import is_available
 
-    if is_available():
-        from model.kernels.x86.linear import Arithmetic, fastest_arithmetic
+    if not is_available():
+        detail = "those in C are missing: torch does their work, at less than half the speed"
+        remedy = "where the processor has avx2: install a C compiler, then the project again"
+        return Finding("kernels", "note", detail, remedy)
+    if number_format != "bfloat16":
+        return Finding("kernels", "note", "those in C read bfloat16 only", "use --dtype auto")
+    from model.kernels.x86 import _kernels
+    from model.kernels.x86.linear import Arithmetic, fastest_arithmetic
 
-        products = {
-            Arithmetic.PAIRS: "products of bfloat16",
-            Arithmetic.SPREAD: "products of float32, which are faster here",
-            Arithmetic.HALF: "products of float16, which are faster here",
-        }
-        detail = f"all layers in one call (AVX512-BF16), {products[fastest_arithmetic()]}"
-        return Finding("kernels", "ok", detail)
-    detail = "those for AVX512-BF16 are missing: torch does their work, at about half the speed"
-    remedy = "where the processor has avx512_bf16: install a C compiler, then the project again"
-    return Finding("kernels", "note", detail, remedy)
+    instructions = {"avx512": "AVX512-BF16", "avx2": "AVX2"}[_kernels.instructions()[0]]
+    products = {
+        Arithmetic.PAIRS: "products of bfloat16",
+        Arithmetic.SPREAD: "products of float32",
+        Arithmetic.HALF: "products of float16",
+    }
+    detail = f"all layers in one call ({instructions}), {products[fastest_arithmetic()]}"
+    return Finding("kernels", "ok", detail)
 
 
 def _checkpoint(model: Path | None, preset: str | None) -> Finding:

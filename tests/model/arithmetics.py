@@ -1,13 +1,53 @@
-"""Ways to multiply that this processor has."""
+"""Ways to multiply that this processor has, and the use of each by the tests of a module."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 from model.kernels.x86 import is_available
 from model.kernels.x86.linear import Arithmetic
 
 
-def arithmetics() -> list[Arithmetic]:
-    """Those of bfloat16 weights; none where there are no kernels."""
+class Way(NamedTuple):
+    """Instructions by name, and how bfloat16 weights are multiplied with them."""
+
+    instructions: str
+    arithmetic: Arithmetic
+
+    def __str__(self) -> str:
+        return f"{self.instructions}-{self.arithmetic.name.lower()}"
+
+
+def instructions() -> tuple[str, ...]:
+    """Those that this processor has, the best first; none where there are no kernels."""
     if not is_available():
-        return []
+        return ()
     from model.kernels.x86 import _kernels
 
-    return [Arithmetic.PAIRS, Arithmetic.SPREAD, *([Arithmetic.HALF] if _kernels.has_half() else [])]
+    return _kernels.instructions()
+
+
+@contextmanager
+def using(name: str) -> Iterator[None]:
+    """Run the kernels with instructions of this name."""
+    from model.kernels.x86 import _kernels
+
+    _kernels.use(name)
+    try:
+        yield
+    finally:
+        _kernels.use(_kernels.instructions()[0])
+
+
+def ways() -> list[Way]:
+    """All of them for bfloat16 weights."""
+    found: list[Way] = []
+    for name in instructions():
+        from model.kernels.x86 import _kernels
+
+        with using(name):
+            pairs, half = _kernels.has_pairs(), _kernels.has_half()
+        found += [Way(name, Arithmetic.PAIRS)] if pairs else []
+        found += [Way(name, Arithmetic.SPREAD)]
+        found += [Way(name, Arithmetic.HALF)] if half else []
+    return found

@@ -16,8 +16,8 @@ CONFIG = ModelConfig(1, 32, 4, 6, 4, 5, 3, 5, bpe_vocab_size=30, image_codebook_
 def test_kernels_are_built_where_the_processor_has_their_instructions():
     # Where the build went wrong every test of the kernels is skipped: this one is not.
     processor = Path("/proc/cpuinfo")
-    if not processor.exists() or "avx512_bf16" not in processor.read_text():
-        pytest.skip("this processor has no AVX512-BF16: the kernels in C are NOT tested")
+    if not processor.exists() or not {"avx2", "fma"} <= set(processor.read_text().split()):
+        pytest.skip("this processor has no AVX2: the kernels in C are NOT tested")
     assert is_available()
 
 

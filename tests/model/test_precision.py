@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from model.kernels.x86 import is_available
 from model.precision import choose_decoder_dtype, choose_dtype, has_fast_bfloat16, has_native_bfloat16
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -55,8 +56,16 @@ def test_silent_system_counts_as_without_bfloat16(tmp_path):
 
 def test_device_decides_where_nothing_is_asked():
     assert choose_dtype(CUDA) is choose_dtype(CUDA, "auto") is torch.float16
-    assert choose_dtype(CPU) is (torch.bfloat16 if has_native_bfloat16() else torch.float32)
+    reads_bfloat16 = has_native_bfloat16() or is_available()
+    assert choose_dtype(CPU) is (torch.bfloat16 if reads_bfloat16 else torch.float32)
     assert choose_dtype(torch.device("meta")) is torch.float32
+
+
+@pytest.mark.parametrize("kernels", [False, True])
+def test_kernels_read_bfloat16_where_the_processor_does_not_multiply_it(kernels, monkeypatch):
+    monkeypatch.setattr("model.precision.has_native_bfloat16", lambda: False)
+    monkeypatch.setattr("model.precision.is_available", lambda: kernels)
+    assert choose_dtype(CPU) is (torch.bfloat16 if kernels else torch.float32)
 
 
 def test_request_decides_where_there_is_one():

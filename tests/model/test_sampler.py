@@ -29,7 +29,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     if request.param == "plain":
         monkeypatch.setattr(sampler, "is_available", lambda: False)
     elif not sampler.is_available():
-        pytest.skip("this processor has no AVX512-BF16")
+        pytest.skip("this processor has no AVX2")
 
 
 def rows_of(number: int, **settings: list[float] | list[int]) -> SamplingRows:

@@ -1,5 +1,7 @@
 """Linear layers in C, against plain ones in float32, and against themselves in other company."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import nn
@@ -13,9 +15,9 @@ from model.kernels.x86.linear import (
     PanelLinear,
     fastest_arithmetic,
 )
-from tests.model.arithmetics import arithmetics
+from tests.model.arithmetics import Way, instructions, using, ways
 
-pytestmark = pytest.mark.skipif(not is_available(), reason="this processor has no AVX512-BF16")
+pytestmark = pytest.mark.skipif(not is_available(), reason="this processor has no AVX2")
 
 
 def linear_of(in_features: int, out_features: int) -> nn.Linear:
@@ -27,25 +29,36 @@ def panels_of(linear: nn.Linear, *, gelu: bool = False, arithmetic: Arithmetic |
     return PanelLinear(linear.weight, linear.bias, gelu=gelu, arithmetic=arithmetic)
 
 
-every_arithmetic = pytest.mark.parametrize("arithmetic", arithmetics())
+@pytest.fixture(params=ways(), ids=str)
+def way(request: pytest.FixtureRequest) -> Iterator[Way]:
+    """Each way to multiply, with its instructions in use."""
+    with using(request.param.instructions):
+        yield request.param
+
+
+@pytest.fixture(params=instructions())
+def each_instructions(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The instructions in use."""
+    with using(request.param):
+        yield request.param
 
 
 @pytest.mark.usefixtures("num_threads")
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 12, 13, 16, 71, 72, 73, 203])
 @pytest.mark.parametrize(("in_features", "out_features"), [(2, 1), (48, 80), (64, 32), (130, 33), (256, 100)])
-@every_arithmetic
-def test_product_equals_the_plain_one(rows: int, in_features: int, out_features: int, arithmetic: Arithmetic):
+def test_product_equals_the_plain_one(rows: int, in_features: int, out_features: int, way: Way):
     linear = linear_of(in_features, out_features)
     x = torch.randn(rows, in_features).bfloat16()
     expected = functional.linear(x.float(), linear.weight.float(), linear.bias.float())
-    got = panels_of(linear, arithmetic=arithmetic)(x)
+    got = panels_of(linear, arithmetic=way.arithmetic)(x)
     assert got.dtype is torch.bfloat16
     # What is left is the rounding of the result itself, half a unit in the last of eight bits, and of sums in
     # float16.
-    atol = 3e-3 if arithmetic is Arithmetic.HALF else 1e-5
+    atol = 3e-3 if way.arithmetic is Arithmetic.HALF else 1e-5
     torch.testing.assert_close(got.float(), expected, rtol=2**-8, atol=atol)
 
 
+@pytest.mark.usefixtures("each_instructions")
 def test_gelu_is_the_one_with_tanh():
     linear = linear_of(48, 80)
     x = 5 * torch.randn(200, 48).bfloat16()
@@ -56,6 +69,7 @@ def test_gelu_is_the_one_with_tanh():
     assert (functional.gelu(product) - expected).abs().max() > 1e-4, "the test must tell the two apart"
 
 
+@pytest.mark.usefixtures("each_instructions")
 def test_gelu_of_large_numbers_is_finite():
     linear = nn.Linear(2, 2)
     with torch.no_grad():
@@ -78,23 +92,28 @@ def test_odd_inputs_are_refused():
         PanelLinear(torch.zeros(4, 3), torch.zeros(4))
 
 
-def test_arithmetics_differ_by_a_rounding_at_most():
+def test_ways_to_the_same_sums_differ_by_a_rounding_at_most():
     linear = linear_of(1024, 300)
     x = torch.randn(203, 1024).bfloat16()
-    pairs = panels_of(linear, arithmetic=Arithmetic.PAIRS)(x).float()
-    spread = panels_of(linear, arithmetic=Arithmetic.SPREAD)(x).float()
-    # On Intel's processors all bits are equal; no test should rest on that of others.
-    torch.testing.assert_close(spread, pairs, rtol=2**-7, atol=1e-6)
-    assert (spread != pairs).double().mean() < 0.001
+    products: list[torch.Tensor] = []
+    for name, arithmetic in ways():
+        if arithmetic is not Arithmetic.HALF:
+            with using(name):
+                products.append(panels_of(linear, arithmetic=arithmetic)(x).float())
+    for other in products[1:]:
+        # On Intel's processors all bits are equal; no test should rest on that of others.
+        torch.testing.assert_close(other, products[0], rtol=2**-7, atol=1e-6)
+        assert (other != products[0]).double().mean() < 0.001
 
 
 def test_flags_decide_for_sums_in_float16():
-    has_half = Arithmetic.HALF in arithmetics()
+    has_half = any(arithmetic is Arithmetic.HALF for _, arithmetic in ways())
     assert fastest_arithmetic() in ({Arithmetic.HALF} if has_half else {Arithmetic.PAIRS, Arithmetic.SPREAD})
 
 
 def test_a_probe_decides_between_ways_to_the_same_bits(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("model.kernels.x86._kernels.has_half", lambda: False)
+    monkeypatch.setattr("model.kernels.x86._kernels.has_pairs", lambda: True)
     for fastest in (Arithmetic.PAIRS, Arithmetic.SPREAD):
         fastest_arithmetic.cache_clear()
         monkeypatch.setattr(
@@ -105,7 +124,25 @@ def test_a_probe_decides_between_ways_to_the_same_bits(monkeypatch: pytest.Monke
     fastest_arithmetic.cache_clear()
 
 
-@pytest.mark.skipif(Arithmetic.HALF not in arithmetics(), reason="this processor has no AVX512-FP16")
+def test_without_the_instruction_for_bfloat16_there_is_one_way(each_instructions: str):
+    fastest_arithmetic.cache_clear()
+    assert (fastest_arithmetic() is Arithmetic.SPREAD) or each_instructions == "avx512"
+    fastest_arithmetic.cache_clear()
+
+
+def test_instructions_that_are_not_there_are_refused():
+    from model.kernels.x86 import _kernels
+
+    with pytest.raises(ValueError, match="no instructions 'sse'"):
+        _kernels.use("sse")
+    with pytest.raises(TypeError, match="a string"):
+        _kernels.use(2)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.skipif(
+    all(arithmetic is not Arithmetic.HALF for _, arithmetic in ways()),
+    reason="this processor has no AVX512-FP16",
+)
 class TestHalf:
     """Sums in float16."""
 
@@ -151,9 +188,8 @@ class TestHalf:
         assert PanelLinear(weight / 2, torch.zeros(4)).addresses[-1] is Arithmetic.HALF
 
 
-@every_arithmetic
-def test_mates_change_no_bit_of_a_product(arithmetic: Arithmetic):
-    linear = panels_of(linear_of(256, 300), gelu=True, arithmetic=arithmetic)
+def test_mates_change_no_bit_of_a_product(way: Way):
+    linear = panels_of(linear_of(256, 300), gelu=True, arithmetic=way.arithmetic)
     x = torch.randn(203, 256)
     together = linear(x)
     for count in (1, 2, 5, 8, 12, 17, 72, 100):
@@ -168,7 +204,7 @@ def int8_of(linear: nn.Linear, *, gelu: bool = False) -> Int8PanelLinear:
     return Int8PanelLinear(linear.weight, linear.bias, gelu=gelu)
 
 
-@pytest.mark.usefixtures("num_threads")
+@pytest.mark.usefixtures("num_threads", "each_instructions")
 @pytest.mark.parametrize("rows", [1, 7, 8, 12, 17, 73, 203])
 @pytest.mark.parametrize(("in_features", "out_features"), [(16, 1), (48, 80), (4096, 33), (256, 100)])
 def test_int8_product_is_the_one_of_rounded_numbers(rows: int, in_features: int, out_features: int):
@@ -182,6 +218,7 @@ def test_int8_product_is_the_one_of_rounded_numbers(rows: int, in_features: int,
     torch.testing.assert_close(int8_of(linear)(x).double(), expected, rtol=2**-8, atol=1e-5)
 
 
+@pytest.mark.usefixtures("each_instructions")
 def test_int8_product_is_near_the_plain_one():
     linear = linear_of(256, 300)
     x = torch.randn(203, 256).bfloat16()
@@ -191,6 +228,7 @@ def test_int8_product_is_near_the_plain_one():
     assert (int8_of(linear, gelu=True)(x) - gelu).norm() < 0.015 * gelu.norm()
 
 
+@pytest.mark.usefixtures("each_instructions")
 def test_int8_rows_are_their_own():
     linear = int8_of(linear_of(256, 300))
     x = torch.randn(100, 256)
@@ -199,6 +237,7 @@ def test_int8_rows_are_their_own():
         assert torch.equal(linear(x[row]), together[row])
 
 
+@pytest.mark.usefixtures("each_instructions")
 def test_int8_rows_and_outputs_of_zeros_give_the_bias():
     linear = linear_of(48, 80)
     with torch.no_grad():

@@ -1,5 +1,7 @@
 """Draws of the kernel against those of the plain sampler."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,10 +10,18 @@ from hypothesis import strategies as st
 from model.kernels.x86 import is_available
 from model.kernels.x86.sampling import draw
 from model.sampler import SamplingRows, noise, sample_plainly
+from tests.model.arithmetics import instructions, using
 
-pytestmark = pytest.mark.skipif(not is_available(), reason="this processor has no AVX512-BF16")
+pytestmark = pytest.mark.skipif(not is_available(), reason="this processor has no AVX2")
 
 NUM_ROWS = 7
+
+
+@pytest.fixture(params=instructions(), scope="module", autouse=True)
+def each_instructions(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The instructions in use."""
+    with using(request.param):
+        yield request.param
 
 
 @st.composite

@@ -11,23 +11,22 @@ from torch import Tensor
 from model.blocks import Block
 from model.config import ModelConfig
 from model.kernels.x86 import is_available
-from model.kernels.x86.linear import Arithmetic
 from model.kv_cache import KeyValueCache
 from model.transformer import Transformer
 from tests.model.architectures import random_ids, random_transformer
-from tests.model.arithmetics import arithmetics
+from tests.model.arithmetics import Way, using, ways
 
-pytestmark = pytest.mark.skipif(not is_available(), reason="this processor has no AVX512-BF16")
+pytestmark = pytest.mark.skipif(not is_available(), reason="this processor has no AVX2")
 
 TOLERANCE = 0.012
 """Of a position's norm. Both sides round at the same places; sums in another order flip a bit at times."""
 
 
-@pytest.fixture(params=arithmetics(), scope="module", autouse=True)
-def arithmetic(request: pytest.FixtureRequest) -> Iterator[Arithmetic]:
+@pytest.fixture(params=ways(), ids=str, scope="module", autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[Way]:
     """Of all products here, whatever this processor is faster with."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model.kernels.x86.linear.fastest_arithmetic", lambda: request.param)
+    with pytest.MonkeyPatch.context() as patch, using(request.param.instructions):
+        patch.setattr("model.kernels.x86.linear.fastest_arithmetic", lambda: request.param.arithmetic)
         yield request.param
 
 

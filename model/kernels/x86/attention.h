@@ -59,8 +59,7 @@ INLINE Floats powers(float *weights, size_t count)
     const Floats least = set16(-__builtin_inff());
     Floats most = least, sum = zero16();
     for (size_t at = 0; at < count * GROUP; at += LANES)
-        most =
-            max16(most, load16_or(least, first_lanes(count * GROUP - at), weights + at));
+        most = max16(most, load16_or(least, first_lanes(count * GROUP - at), weights + at));
     most = largest_of_quarters16(most);
     for (size_t at = 0; at < count * GROUP; at += LANES) {
         Mask mask = first_lanes(count * GROUP - at);

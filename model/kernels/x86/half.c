@@ -1,9 +1,10 @@
 /* Sums in float16, for processors with AVX512-FP16: twice the numbers of float32 in an instruction that takes
  * as long.
  *
- * A number of bfloat16 is one of float16 wherever both reach, and so are rows that rudolph_half_row has scaled, and
- * weights but for the smallest. What is rounded is the sum: to eleven bits, while it has at most HALF_CHUNK
- * products; then it goes on in float32. Rows are rounded to eight bits beforehand, which costs more.
+ * A number of bfloat16 is one of float16 wherever both reach, and so are rows that rudolph_half_row has
+ * scaled, and weights but for the smallest. What is rounded is the sum: to eleven bits, while it has at most
+ * HALF_CHUNK products; then it goes on in float32. Rows are rounded to eight bits beforehand, which costs
+ * more.
  */
 #if defined(__GNUC__) && __GNUC__ >= 12
 #define HAS_HALF 1
@@ -75,7 +76,9 @@ INLINE void half_sums(const int rows, const Input *x, const Linear *linear, cons
         for (size_t line = start; line < end; line++) {
             __m512h weights[MAX_TILE_PANELS];
             for (int panel = 0; panel < MAX_TILE_PANELS; panel++) {
-                ask_ahead(weight + panel * bytes, MAX_TILE_PANELS * bytes, line, NEXT_LINE(tile, line, inputs, inverse));
+                if (asks(tile, line))
+                    ask_ahead(weight + panel * bytes, MAX_TILE_PANELS * bytes, line,
+                              NEXT_LINE(tile, line, inputs, inverse));
                 weights[panel] = _mm512_loadu_ph(weight + panel * bytes + line * LINE_BYTES);
             }
 #pragma GCC unroll 12

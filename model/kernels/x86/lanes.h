@@ -1,8 +1,8 @@
 /* Sixteen floats, or whole numbers of 32 bits, at a time: what all kernels are written in.
  *
  * lanes512.h and lanes256.h say it in the instructions of a processor, with the same sums in the same order,
- * so that results are the same to the bit. Names end in 16; `_where` leaves out lanes whose bit in the mask is 0
- * (they are read as 0 and not written), `_or` gives their lanes of the first argument instead.
+ * so that results are the same to the bit. Names end in 16; `_where` leaves out lanes whose bit in the mask
+ * is 0 (they are read as 0 and not written), `_or` gives their lanes of the first argument instead.
  */
 #ifndef RUDOLPH_LANES_H
 #define RUDOLPH_LANES_H

@@ -189,7 +189,8 @@ INLINE Words load_words16(const void *from)
 
 INLINE Words count_words16(void)
 {
-    return (Words){_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)};
+    return (Words){_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+                   _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)};
 }
 
 INLINE Words load_words16_where(Mask mask, const int32_t *from)
@@ -243,7 +244,8 @@ INLINE __m128i narrowed(__m256i words)
     return _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
 }
 
-/* ---- whole numbers of 8 bits ---------------------------------------------------------------------------- */
+/* ---- whole numbers of 8 bits ----------------------------------------------------------------------------
+ */
 
 #define WHOLE_BYTES 2 /* that one of a row takes: AVX2 multiplies 16 bits without losing any */
 #define WHOLE_MAX 255
@@ -264,22 +266,30 @@ INLINE void store_whole16(void *row, size_t at, Words words)
     _mm_storeu_si128(to + 1, even_first(_mm_min_epu16(narrowed(words.high), most)));
 }
 
-INLINE __m256i half_add_fours(__m256i sum, __m256i even, __m256i odd, __m256i weights)
-{
-    __m256i even_weights = _mm256_srai_epi16(_mm256_slli_epi16(weights, 8), 8);
-    __m256i odd_weights = _mm256_srai_epi16(weights, 8);
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(even, even_weights));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(odd, odd_weights));
-}
+/* Four numbers of a row, from place `at` on, for all lanes: those at even and at odd places. */
+typedef struct {
+    __m256i even, odd;
+} Fours;
 
-/* sum + the products of four numbers of a row, from place `at` on, with the four signed bytes of each lane. */
-INLINE Words add_fours16(Words sum, const void *row, size_t at, Words weights)
+INLINE Fours load_fours16(const void *row, size_t at)
 {
     int pairs[2];
     memcpy(pairs, (const uint16_t *)row + at, sizeof pairs);
-    __m256i even = _mm256_set1_epi32(pairs[0]), odd = _mm256_set1_epi32(pairs[1]);
-    return (Words){half_add_fours(sum.low, even, odd, weights.low),
-                   half_add_fours(sum.high, even, odd, weights.high)};
+    return (Fours){_mm256_set1_epi32(pairs[0]), _mm256_set1_epi32(pairs[1])};
+}
+
+INLINE __m256i half_add_fours(__m256i sum, Fours numbers, __m256i weights)
+{
+    __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(weights, 8), 8), odd = _mm256_srai_epi16(weights, 8);
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(numbers.even, even));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(numbers.odd, odd));
+}
+
+/* sum + the products of four numbers of a row with the four signed bytes of each lane. */
+INLINE Words add_fours16(Words sum, Fours numbers, Words weights)
+{
+    return (Words){half_add_fours(sum.low, numbers, weights.low),
+                   half_add_fours(sum.high, numbers, weights.high)};
 }
 
 /* ---- parts of a float ---------------------------------------------------------------------------------- */
@@ -353,6 +363,14 @@ INLINE Floats odd16(Words pairs)
 INLINE Floats even16(Words pairs)
 {
     return (Floats){even_bf16(pairs.low), even_bf16(pairs.high)};
+}
+
+/* `place`, hidden from the compiler, and not before `behind` is known: what was loaded from it may leave its
+ * registers and is loaded again. */
+INLINE const char *load_again(const char *place, Floats behind)
+{
+    __asm__("" : "+r"(place) : "x"(behind.low), "x"(behind.high));
+    return place;
 }
 
 INLINE __m256 wide_bf16(__m128i eight)

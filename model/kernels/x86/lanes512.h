@@ -94,7 +94,8 @@ INLINE Words count_words16(void)
     return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 }
 
-/* ---- whole numbers of 8 bits ---------------------------------------------------------------------------- */
+/* ---- whole numbers of 8 bits ----------------------------------------------------------------------------
+ */
 
 #define WHOLE_BYTES 1 /* that one of a row takes */
 
@@ -104,12 +105,20 @@ INLINE void store_whole16(void *row, size_t at, Words words)
     _mm_storeu_si128((__m128i *)((uint8_t *)row + at), _mm512_cvtusepi32_epi8(words));
 }
 
-/* sum + the products of four numbers of a row, from place `at` on, with the four signed bytes of each lane. */
-INLINE Words add_fours16(Words sum, const void *row, size_t at, Words weights)
+/* Four numbers of a row, from place `at` on, for all lanes. */
+typedef Words Fours;
+
+INLINE Fours load_fours16(const void *row, size_t at)
 {
     int four;
     memcpy(&four, (const uint8_t *)row + at, sizeof four);
-    return _mm512_dpbusd_epi32(sum, _mm512_set1_epi32(four), weights);
+    return _mm512_set1_epi32(four);
+}
+
+/* sum + the products of four numbers of a row with the four signed bytes of each lane. */
+INLINE Words add_fours16(Words sum, Fours numbers, Words weights)
+{
+    return _mm512_dpbusd_epi32(sum, numbers, weights);
 }
 
 /* ---- bfloat16 ------------------------------------------------------------------------------------------ */
@@ -134,6 +143,13 @@ INLINE Floats odd16(Words pairs)
 INLINE Floats even16(Words pairs)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+}
+
+/* `place`; there are registers enough to keep what was loaded from it. */
+INLINE const char *load_again(const char *place, Floats behind)
+{
+    (void)behind;
+    return place;
 }
 
 /* sum + a b of pairs: lane n adds the products of the numbers 2 n + 1 and 2 n, in this order, as far as there

@@ -28,15 +28,17 @@ INLINE void whole_sums(const int rows, const int panels, const Input *x, const L
     for (size_t line = 0; line < inputs / 4; line++) {
         Words weights[MAX_TILE_PANELS];
         for (int panel = 0; panel < panels; panel++) {
-            ask_ahead(weight + panel * bytes, panels * bytes, line,
-                      NEXT_LINE(tile, line, inputs / 4, inverse));
+            if (asks(tile, line))
+                ask_ahead(weight + panel * bytes, panels * bytes, line,
+                          NEXT_LINE(tile, line, inputs / 4, inverse));
             weights[panel] = load_words16(weight + panel * bytes + line * LINE_BYTES);
         }
 #pragma GCC unroll 12
-        for (int r = 0; r < rows; r++)
+        for (int r = 0; r < rows; r++) {
+            Fours four = load_fours16(from + r * inputs * WHOLE_BYTES, line * 4);
             for (int panel = 0; panel < panels; panel++)
-                whole[r][panel] =
-                    add_fours16(whole[r][panel], from + r * inputs * WHOLE_BYTES, line * 4, weights[panel]);
+                whole[r][panel] = add_fours16(whole[r][panel], four, weights[panel]);
+        }
     }
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++)
@@ -69,8 +71,9 @@ INLINE void pair_sums(const int rows, const int panels, const Input *x, const Li
     for (size_t line = 0; line < inputs / 2; line++) {
         __m512bh weights[MAX_TILE_PANELS];
         for (int panel = 0; panel < panels; panel++) {
-            ask_ahead(weight + panel * bytes, panels * bytes, line,
-                      NEXT_LINE(tile, line, inputs / 2, inverse));
+            if (asks(tile, line))
+                ask_ahead(weight + panel * bytes, panels * bytes, line,
+                          NEXT_LINE(tile, line, inputs / 2, inverse));
             weights[panel] = (__m512bh)_mm512_loadu_si512(weight + panel * bytes + line * LINE_BYTES);
         }
 #pragma GCC unroll 12
@@ -98,11 +101,11 @@ INLINE void spread_sums(const int rows, const int panels, const Input *x, const 
     for (size_t line = 0; line < inputs / 2; line++) {
         Floats odd[MAX_TILE_PANELS], even[MAX_TILE_PANELS];
         for (int panel = 0; panel < panels; panel++) {
-            ask_ahead(weight + panel * bytes, panels * bytes, line,
-                      NEXT_LINE(tile, line, inputs / 2, inverse));
+            if (asks(tile, line))
+                ask_ahead(weight + panel * bytes, panels * bytes, line,
+                          NEXT_LINE(tile, line, inputs / 2, inverse));
             Words both = load_words16(weight + panel * bytes + line * LINE_BYTES);
             odd[panel] = odd16(both);
-            even[panel] = even16(both);
         }
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
@@ -110,6 +113,9 @@ INLINE void spread_sums(const int rows, const int panels, const Input *x, const 
             for (int panel = 0; panel < panels; panel++)
                 sums[r][panel] = fma16(all, odd[panel], sums[r][panel]);
         }
+        const char *again = load_again(weight + line * LINE_BYTES, sums[rows - 1][panels - 1]);
+        for (int panel = 0; panel < panels; panel++)
+            even[panel] = even16(load_words16(again + panel * bytes));
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
             Floats all = set16(from[(size_t)r * stride + line * 2]);
@@ -173,7 +179,7 @@ static size_t tile_panels(const Linear *linear, size_t rows)
 {
     if (linear->arithmetic == HALF)
         return HALF_OUTPUTS / LANES;
-    return NARROW_TILE_ROWS && rows >= NARROW_TILE_ROWS ? 1 : MAX_TILE_PANELS;
+    return rows >= NARROW_ROWS ? 1 : MAX_TILE_PANELS;
 }
 
 /* Works on a tile with numbers of rows and panels that the compiler knows. */
@@ -181,6 +187,7 @@ static void work_on_tile(size_t rows, size_t panels, const Input *x, const Linea
                          const Output *out)
 {
 #ifdef __AVX512F__
+    (void)panels;
     if (linear->arithmetic == HALF)
         fill_half_tile(rows, x, linear, tile, out);
     else
@@ -206,10 +213,11 @@ static void multiply(const Input *x, size_t rows, const Linear *linear, const Ou
     for (size_t part = begin; part < end; part++) {
         size_t first, last;
         share(rows, part % blocks, blocks, &first, &last);
-        Tile tile = {part / blocks * outputs, 0, 0, (last - first + most - 1) / most};
-        for (; tile.number < tile.tiles; tile.number++) {
+        const size_t tiles = (last - first + most - 1) / most;
+        Tile tile = {part / blocks * outputs, 0, 0, tiles, quiet_lines(tiles)};
+        for (; tile.number < tiles; tile.number++) {
             size_t from, to;
-            share(last - first, tile.number, tile.tiles, &from, &to);
+            share(last - first, tile.number, tiles, &from, &to);
             tile.row = first + from;
             work_on_tile(to - from, panels, x, linear, &tile, out);
         }

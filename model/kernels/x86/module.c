@@ -123,7 +123,7 @@ static PyObject *run(PyObject *self, PyObject *arguments)
     tokens.picture_slots = (const int64_t *)(uintptr_t)picture_slots;
     Py_BEGIN_ALLOW_THREADS wrong =
         kernels->run(&shape, (const LayerAddresses *)(uintptr_t)layers, &tokens, (float *)(uintptr_t)hidden,
-                    (void *)(uintptr_t)scratch, threads);
+                     (void *)(uintptr_t)scratch, threads);
     Py_END_ALLOW_THREADS if (wrong >= 0) return PyErr_Format(
         PyExc_IndexError, "token %lld: its position or one of its slots is not in the cache",
         (long long)wrong);
@@ -154,8 +154,8 @@ static PyObject *sample(PyObject *self, PyObject *arguments)
                                         (const int64_t *)(uintptr_t)seeds,
                                         (const int64_t *)(uintptr_t)positions};
     Py_BEGIN_ALLOW_THREADS kernels->sample((const float *)(uintptr_t)logits, (size_t)rows, (size_t)vocab,
-                                          &settings, (int64_t *)(uintptr_t)drawn, (void *)(uintptr_t)scratch,
-                                          threads);
+                                           &settings, (int64_t *)(uintptr_t)drawn, (void *)(uintptr_t)scratch,
+                                           threads);
     Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 

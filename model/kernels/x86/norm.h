@@ -52,8 +52,7 @@ static void add_normed_row(float *x, float *branch, size_t size, const Norm *nor
         }
     moments(branch, size, &mean, &scale);
     for (size_t i = 0; i < size; i += LANES)
-        store16(x + i,
-                         add16(load16(x + i), normed16(branch, i, norm, mean, scale)));
+        store16(x + i, add16(load16(x + i), normed16(branch, i, norm, mean, scale)));
 }
 
 #endif

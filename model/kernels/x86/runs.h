@@ -1,8 +1,8 @@
 /* Linear layers, and runs of tokens through the whole network in one parallel region.
  *
  * Knows addresses and shapes; which slot holds what is the caller's. Within a run threads wait for one
- * another after each part, which costs a microsecond where calls into a library cost tens. avx512.c and avx2.c
- * compile all of it for their processors.
+ * another after each part, which costs a microsecond where calls into a library cost tens. avx512.c and
+ * avx2.c compile all of it for their processors.
  */
 #ifndef RUDOLPH_RUNS_H
 #define RUDOLPH_RUNS_H
@@ -231,7 +231,7 @@ static int exists(const Shape *shape, const Tokens *tokens, int64_t token)
 }
 
 static int64_t run(const Shape *shape, const LayerAddresses *layers, const Tokens *tokens, float *hidden,
-                    void *scratch, int threads)
+                   void *scratch, int threads)
 {
     Workspace work;
     for (int64_t token = 0; token < tokens->count; token++)
@@ -252,7 +252,7 @@ static size_t sample_bytes(size_t vocab, int threads)
 }
 
 static void sample(const float *logits, size_t rows, size_t vocab, const SamplingAddresses *settings,
-                    int64_t *drawn, void *scratch, int threads)
+                   int64_t *drawn, void *scratch, int threads)
 {
     const size_t bytes = aligned(vocab * sizeof(float));
 #pragma omp parallel for num_threads(threads) schedule(static)

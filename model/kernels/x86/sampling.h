@@ -23,8 +23,7 @@ typedef struct {
 INLINE Floats log16(Floats x)
 {
     Floats exponent = add16(exponent16(x), set16(1.0f));
-    Floats part =
-        mul16(mantissa16(x), set16(0.5f));
+    Floats part = mul16(mantissa16(x), set16(0.5f));
     Mask small = less16(part, set16(0.707106781186547524f));
     exponent = sub16_or(exponent, small, exponent, set16(1.0f));
     part = sub16(add16_or(part, small, part, part), set16(1.0f));
@@ -50,8 +49,7 @@ INLINE uint32_t mix(uint32_t x)
 INLINE Words mix16(Words x)
 {
     x = mul_words16(xor16(x, shift_right16(x, 16)), set_words16(0x7FEB352D));
-    x = mul_words16(xor16(x, shift_right16(x, 15)),
-                           set_words16((int)0x846CA68Bu));
+    x = mul_words16(xor16(x, shift_right16(x, 15)), set_words16((int)0x846CA68Bu));
     return xor16(x, shift_right16(x, 16));
 }
 
@@ -63,8 +61,7 @@ INLINE Floats gumbel16(Words ids, uint32_t first_key, uint32_t second_key)
     Words bits = mix16(xor16(ids, set_words16((int)first_key)));
     bits = mix16(add_words16(bits, set_words16((int)second_key)));
     Floats uniform = add16(to_floats16(shift_right16(bits, 1)), set16(0.5f));
-    uniform =
-        min16(mul16(uniform, set16(0x1p-31f)), set16(1.0f - 0x1p-24f));
+    uniform = min16(mul16(uniform, set16(0x1p-31f)), set16(1.0f - 0x1p-24f));
     Floats rest = sub16(one, uniform), lost = sub16(one, rest);
     Mask tiny = equal16(lost, zero16());
     Floats negative = div16(mul16(log16(rest), uniform), lost);
@@ -97,7 +94,8 @@ static float kth_largest(const float *scores, size_t count, size_t wanted, float
         Floats threshold = set16(from_ordered(middle));
         size_t above = 0;
         for (size_t at = 0; at < count; at += LANES)
-            above += (size_t)__builtin_popcount(at_least16_where(first_lanes(count - at), load16_where(first_lanes(count - at), scores + at), threshold));
+            above += (size_t)__builtin_popcount(at_least16_where(
+                first_lanes(count - at), load16_where(first_lanes(count - at), scores + at), threshold));
         if (above >= wanted)
             low = middle;
         else
@@ -210,8 +208,7 @@ static int64_t draw(const float *logits, size_t count, const Settings *settings,
         Floats values = load16_where(lanes, logits + at);
         most = max16_or(most, lanes, most, values);
         least = min16_or(least, lanes, least, values);
-        store16_where(all->scores + at, lanes,
-                              div16(values, set16(settings->temperature)));
+        store16_where(all->scores + at, lanes, div16(values, set16(settings->temperature)));
         Words ids = count_words16();
         store_words16_where(all->ids + at, lanes, add_words16(ids, set_words16((int)at)));
     }

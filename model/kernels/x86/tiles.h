@@ -10,14 +10,13 @@
 #define HALF_OUTPUTS (2 * MAX_TILE_PANELS * LANES)
 /* Weights are filled up to a multiple of these; linear.py does it. */
 #define MOST_OUTPUTS HALF_OUTPUTS
-/* Rows of a tile, as many as there are registers for its sums. */
+/* Rows of a tile, as many as leave its sums in registers. From NARROW_ROWS on a tile has one panel. */
 #ifdef __AVX512F__
 #define MAX_TILE_ROWS 12
-#define NARROW_TILE_ROWS 0
+#define NARROW_ROWS SIZE_MAX
 #else
-#define MAX_TILE_ROWS 6
-/* From so many rows on a tile has one panel, for want of registers. */
-#define NARROW_TILE_ROWS 4
+#define MAX_TILE_ROWS 5
+#define NARROW_ROWS 3
 #endif
 /* Larger tiles were slower with PAIRS at 12 and 24 rows. */
 #define MAX_PAIRS_ROWS 8
@@ -66,41 +65,67 @@ typedef struct {
     size_t stride;
 } Output;
 
-/* A tile's first output and row, and which of the `tiles` it is that read the same panels. */
+/* A tile's first output and row, and which of the `tiles` it is that read the same panels. `quiet`: with
+ * AVX2, a mask of the lines at which it does not ask memory for anything. */
 typedef struct {
-    size_t column, row, number, tiles;
+    size_t column, row, number, tiles, quiet;
 } Tile;
-
-/* Asks for what is read later. `line` counts the lines of a panel; tiles that read the same panels ask for
- * the next ones together, each for its part, so that memory is busy all the time. */
-INLINE void ask_ahead(const char *panel, size_t next_panel, size_t line, size_t next_line)
-{
-    _mm_prefetch(panel + line * LINE_BYTES + AHEAD_BYTES, _MM_HINT_T0);
-    _mm_prefetch(panel + next_panel + next_line * LINE_BYTES, _MM_HINT_T1);
-}
 
 /* Lines of the next panels that `tile` has asked for by its own line `line` of `lines`: a fraction of 2^16.
  */
 #define NEXT_LINE(tile, line, lines, inverse) (((tile)->number * (lines) + (line)) * (inverse) >> 16)
 #define INVERSE(tile) ((1u << 16) / (tile)->tiles)
 
+/* Asks for what is read later. `line` counts the lines of a panel; tiles that read the same panels ask for
+ * the next ones together, each for its part, so that memory is busy all the time. With AVX2 an instruction to
+ * ask costs as much as it may bring, so none is given for what the processor sees coming. */
+INLINE void ask_ahead(const char *panel, size_t next_panel, size_t line, size_t next_line)
+{
+#ifdef __AVX512F__
+    _mm_prefetch(panel + line * LINE_BYTES + AHEAD_BYTES, _MM_HINT_T0);
+#else
+    (void)line;
+#endif
+    _mm_prefetch(panel + next_panel + next_line * LINE_BYTES, _MM_HINT_T1);
+}
+
+/* Whether `tile` asks at `line`: with AVX2 not for the same lines again. */
+INLINE int asks(const Tile *tile, size_t line)
+{
+#ifdef __AVX512F__
+    (void)tile, (void)line;
+    return 1;
+#else
+    return !(line & tile->quiet);
+#endif
+}
+
+/* The longest stretch of lines, less than two for each tile, that is a mask: each asks for one of its own. */
+INLINE size_t quiet_lines(size_t tiles)
+{
+    size_t every = 1;
+    while (2 * every <= tiles)
+        every *= 2;
+    return every - 1;
+}
+
 /* Calls `function` with a number of rows that the compiler knows. */
-#define SIX_ROW_COUNTS(function, ...)                                                                        \
+#define FIVE_ROW_COUNTS(function, ...)                                                                       \
     ROW_COUNT(1, function, __VA_ARGS__)                                                                      \
     ROW_COUNT(2, function, __VA_ARGS__)                                                                      \
     ROW_COUNT(3, function, __VA_ARGS__)                                                                      \
     ROW_COUNT(4, function, __VA_ARGS__)                                                                      \
-    ROW_COUNT(5, function, __VA_ARGS__)                                                                      \
-    ROW_COUNT(6, function, __VA_ARGS__)
-#if MAX_TILE_ROWS == 6
+    ROW_COUNT(5, function, __VA_ARGS__)
+#if MAX_TILE_ROWS == 5
 #define EACH_ROW_COUNT(rows, function, ...)                                                                  \
     switch (rows) {                                                                                          \
-        SIX_ROW_COUNTS(function, __VA_ARGS__)                                                                \
+        FIVE_ROW_COUNTS(function, __VA_ARGS__)                                                               \
     }
 #else
 #define EACH_ROW_COUNT(rows, function, ...)                                                                  \
     switch (rows) {                                                                                          \
-        SIX_ROW_COUNTS(function, __VA_ARGS__)                                                                \
+        FIVE_ROW_COUNTS(function, __VA_ARGS__)                                                               \
+        ROW_COUNT(6, function, __VA_ARGS__)                                                                  \
         ROW_COUNT(7, function, __VA_ARGS__)                                                                  \
         ROW_COUNT(8, function, __VA_ARGS__)                                                                  \
         ROW_COUNT(9, function, __VA_ARGS__)                                                                  \

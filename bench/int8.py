@@ -17,9 +17,9 @@ from jobs.requests import Text2ImageRequest
 from jobs.results import ImagesResult
 from model.checkpoint import load_rudolph
 from model.config import PRESETS
+from model.kernels.cpu_linear import Int8Linear, PackedLinear
 from model.kernels.x86 import is_available
 from model.kernels.x86.linear import Int8PanelLinear, PanelLinear
-from model.kernels.cpu_linear import Int8Linear, PackedLinear
 from model.rudolph import Rudolph
 from model.tasks import Prompts
 from workers.engine.settings import EngineSettings

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from torch import Tensor, nn
 
+from model.kernels.cpu_linear import Int8Linear, PackedLinear, can_pack, can_pack_int8
 from model.kernels.x86.linear import Int8PanelLinear, PanelLinear
 from model.kernels.x86.stack import KernelStack, can_run
-from model.kernels.cpu_linear import Int8Linear, PackedLinear, can_pack, can_pack_int8
 from model.masks import KeyTable, LayerKind
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from model.kernels.x86 import is_available
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
-# x86: AVX512-BF16 and AMX; ARM: the BF16 extension. Without them torch emulates bfloat16, slower than float32.
+# x86: AVX512-BF16 and AMX; ARM: the BF16 extension. Without them torch emulates bfloat16, slower than
+# float32.
 AMX_FLAG = "amx_bf16"
 BFLOAT16_FLAGS = frozenset({"avx512_bf16", AMX_FLAG, "bf16"})
 INTEL = "GenuineIntel"

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from model.config import ModelConfig
+from model.kernels.grouped_rows import GroupedRows
 from model.kernels.x86 import is_available
 from model.kernels.x86.linear import LANES, PanelLinear
-from model.kernels.grouped_rows import GroupedRows
 from model.kv_cache import KeyValueCache
 from model.masks import KeyTable
 

@@ -1,8 +1,8 @@
-/* The sixteen lanes of lanes.h in two vectors of AVX2, with FMA. */
+/* The sixteen lanes of lanes.h in two vectors of AVX2, with FMA. Names that end in 8 are of one of them. */
 #ifndef RUDOLPH_LANES256_H
 #define RUDOLPH_LANES256_H
 
-#define HALF_LANES 8
+#define EIGHT 8
 
 typedef struct {
     __m256 low, high;
@@ -14,8 +14,8 @@ typedef uint16_t Mask;
 
 /* ---- masks --------------------------------------------------------------------------------------------- */
 
-/* All bits of the lanes whose bit in the mask's lower half is 1. */
-INLINE __m256i half_mask(unsigned mask)
+/* All bits of the eight lanes whose bit in the mask's lower half is 1. */
+INLINE __m256i mask8(unsigned mask)
 {
     const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)mask), bits), bits);
@@ -23,7 +23,7 @@ INLINE __m256i half_mask(unsigned mask)
 
 INLINE Mask joined_masks(__m256 low, __m256 high)
 {
-    return (Mask)(_mm256_movemask_ps(low) | _mm256_movemask_ps(high) << HALF_LANES);
+    return (Mask)(_mm256_movemask_ps(low) | _mm256_movemask_ps(high) << EIGHT);
 }
 
 /* ---- floats -------------------------------------------------------------------------------------------- */
@@ -40,21 +40,21 @@ INLINE Floats zero16(void)
 
 INLINE Floats load16(const float *from)
 {
-    return (Floats){_mm256_loadu_ps(from), _mm256_loadu_ps(from + HALF_LANES)};
+    return (Floats){_mm256_loadu_ps(from), _mm256_loadu_ps(from + EIGHT)};
 }
 
 INLINE void store16(float *to, Floats x)
 {
     _mm256_storeu_ps(to, x.low);
-    _mm256_storeu_ps(to + HALF_LANES, x.high);
+    _mm256_storeu_ps(to + EIGHT, x.high);
 }
 
 /* `yes` where the mask is 1, `no` elsewhere. */
 INLINE Floats choose16(Mask mask, Floats yes, Floats no)
 {
     return (Floats){
-        _mm256_blendv_ps(no.low, yes.low, _mm256_castsi256_ps(half_mask(mask))),
-        _mm256_blendv_ps(no.high, yes.high, _mm256_castsi256_ps(half_mask(mask >> HALF_LANES))),
+        _mm256_blendv_ps(no.low, yes.low, _mm256_castsi256_ps(mask8(mask))),
+        _mm256_blendv_ps(no.high, yes.high, _mm256_castsi256_ps(mask8(mask >> EIGHT))),
     };
 }
 
@@ -62,8 +62,8 @@ INLINE Floats load16_where(Mask mask, const float *from)
 {
     if (mask == 0xffff)
         return load16(from);
-    return (Floats){_mm256_maskload_ps(from, half_mask(mask)),
-                    _mm256_maskload_ps(from + HALF_LANES, half_mask(mask >> HALF_LANES))};
+    return (Floats){_mm256_maskload_ps(from, mask8(mask)),
+                    _mm256_maskload_ps(from + EIGHT, mask8(mask >> EIGHT))};
 }
 
 INLINE Floats load16_or(Floats other, Mask mask, const float *from)
@@ -77,8 +77,8 @@ INLINE void store16_where(float *to, Mask mask, Floats x)
         store16(to, x);
         return;
     }
-    _mm256_maskstore_ps(to, half_mask(mask), x.low);
-    _mm256_maskstore_ps(to + HALF_LANES, half_mask(mask >> HALF_LANES), x.high);
+    _mm256_maskstore_ps(to, mask8(mask), x.low);
+    _mm256_maskstore_ps(to + EIGHT, mask8(mask >> EIGHT), x.high);
 }
 
 #define TWO_FLOATS(name, instruction)                                                                        \
@@ -195,14 +195,14 @@ INLINE Words count_words16(void)
 
 INLINE Words load_words16_where(Mask mask, const int32_t *from)
 {
-    return (Words){_mm256_maskload_epi32(from, half_mask(mask)),
-                   _mm256_maskload_epi32(from + HALF_LANES, half_mask(mask >> HALF_LANES))};
+    return (Words){_mm256_maskload_epi32(from, mask8(mask)),
+                   _mm256_maskload_epi32(from + EIGHT, mask8(mask >> EIGHT))};
 }
 
 INLINE void store_words16_where(int32_t *to, Mask mask, Words x)
 {
-    _mm256_maskstore_epi32(to, half_mask(mask), x.low);
-    _mm256_maskstore_epi32(to + HALF_LANES, half_mask(mask >> HALF_LANES), x.high);
+    _mm256_maskstore_epi32(to, mask8(mask), x.low);
+    _mm256_maskstore_epi32(to + EIGHT, mask8(mask >> EIGHT), x.high);
 }
 
 INLINE void pack_words16(int32_t *to, Mask mask, Words x)
@@ -238,205 +238,15 @@ INLINE Words to_words16(Floats x)
     return (Words){_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high)};
 }
 
-/* Eight words as four of 16 bits from `low`'s first half on, what does not fit at its end. */
-INLINE __m128i narrowed(__m256i words)
+/* Eight words in 16 bits each; what does not fit becomes the nearest that does. */
+INLINE __m128i narrow8(__m256i words)
 {
     return _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
 }
 
-/* ---- whole numbers of 8 bits ----------------------------------------------------------------------------
- */
-
-#define WHOLE_BYTES 2 /* that one of a row takes: AVX2 multiplies 16 bits without losing any */
-#define WHOLE_MAX 255
-#define EVEN_FIRST _MM_SHUFFLE(3, 1, 2, 0)
-
-INLINE __m128i even_first(__m128i numbers)
-{
-    return _mm_shufflehi_epi16(_mm_shufflelo_epi16(numbers, EVEN_FIRST), EVEN_FIRST);
-}
-
-/* Numbers from 0 on of a row, from place `at` on, of each four the even places first; what does not fit in a
- * byte becomes the largest. */
-INLINE void store_whole16(void *row, size_t at, Words words)
-{
-    const __m128i most = _mm_set1_epi16(WHOLE_MAX);
-    __m128i *to = (__m128i *)((uint16_t *)row + at);
-    _mm_storeu_si128(to, even_first(_mm_min_epu16(narrowed(words.low), most)));
-    _mm_storeu_si128(to + 1, even_first(_mm_min_epu16(narrowed(words.high), most)));
-}
-
-/* Four numbers of a row, from place `at` on, for all lanes: those at even and at odd places. */
-typedef struct {
-    __m256i even, odd;
-} Fours;
-
-INLINE Fours load_fours16(const void *row, size_t at)
-{
-    int pairs[2];
-    memcpy(pairs, (const uint16_t *)row + at, sizeof pairs);
-    return (Fours){_mm256_set1_epi32(pairs[0]), _mm256_set1_epi32(pairs[1])};
-}
-
-INLINE __m256i half_add_fours(__m256i sum, Fours numbers, __m256i weights)
-{
-    __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(weights, 8), 8), odd = _mm256_srai_epi16(weights, 8);
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(numbers.even, even));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(numbers.odd, odd));
-}
-
-/* sum + the products of four numbers of a row with the four signed bytes of each lane. */
-INLINE Words add_fours16(Words sum, Fours numbers, Words weights)
-{
-    return (Words){half_add_fours(sum.low, numbers, weights.low),
-                   half_add_fours(sum.high, numbers, weights.high)};
-}
-
-/* ---- parts of a float ---------------------------------------------------------------------------------- */
-
-#define EXPONENT_BITS 23
-#define EXPONENT_ZERO 127
-
-INLINE __m256 power_of_two(__m256 exponent)
-{
-    __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(exponent), _mm256_set1_epi32(EXPONENT_ZERO));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(biased, EXPONENT_BITS));
-}
-
-/* a 2^b by two factors, each of which is a normal number; b whole, from -252 to 254. */
-INLINE __m256 half_scale(__m256 a, __m256 b)
-{
-    __m256 first = _mm256_floor_ps(_mm256_mul_ps(b, _mm256_set1_ps(0.5f)));
-    return _mm256_mul_ps(_mm256_mul_ps(a, power_of_two(first)), power_of_two(_mm256_sub_ps(b, first)));
-}
-
-INLINE Floats scale16(Floats a, Floats b)
-{
-    return (Floats){half_scale(a.low, b.low), half_scale(a.high, b.high)};
-}
-
-/* Of positive normal numbers: the power of two at or below each. */
-INLINE __m256 half_exponent(__m256 x)
-{
-    __m256i biased = _mm256_srli_epi32(_mm256_castps_si256(x), EXPONENT_BITS);
-    return _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, _mm256_set1_epi32(EXPONENT_ZERO)));
-}
-
-INLINE Floats exponent16(Floats x)
-{
-    return (Floats){half_exponent(x.low), half_exponent(x.high)};
-}
-
-/* What stands before that power: from 1 to 2. */
-INLINE __m256 half_mantissa(__m256 x)
-{
-    const __m256 one = _mm256_set1_ps(1.0f);
-    const __m256 bits = _mm256_castsi256_ps(_mm256_set1_epi32((1 << EXPONENT_BITS) - 1));
-    return _mm256_or_ps(_mm256_and_ps(x, bits), one);
-}
-
-INLINE Floats mantissa16(Floats x)
-{
-    return (Floats){half_mantissa(x.low), half_mantissa(x.high)};
-}
-
-/* ---- bfloat16 ------------------------------------------------------------------------------------------ */
-
-#define BF16_BITS 16
-
-/* The numbers at odd and at even places of sixteen, as floats. */
-INLINE __m256 odd_bf16(__m256i pairs)
-{
-    return _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32((int)0xffff0000u)));
-}
-
-INLINE __m256 even_bf16(__m256i pairs)
-{
-    return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, BF16_BITS));
-}
-
-INLINE Floats odd16(Words pairs)
-{
-    return (Floats){odd_bf16(pairs.low), odd_bf16(pairs.high)};
-}
-
-INLINE Floats even16(Words pairs)
-{
-    return (Floats){even_bf16(pairs.low), even_bf16(pairs.high)};
-}
-
-/* `place`, hidden from the compiler, and not before `behind` is known: what was loaded from it may leave its
- * registers and is loaded again. */
-INLINE const char *load_again(const char *place, Floats behind)
-{
-    __asm__("" : "+r"(place) : "x"(behind.low), "x"(behind.high));
-    return place;
-}
-
-INLINE __m256 wide_bf16(__m128i eight)
-{
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), BF16_BITS));
-}
-
-INLINE Floats load_all_bf16(const bf16 *from)
-{
-    return (Floats){wide_bf16(_mm_loadu_si128((const __m128i *)from)),
-                    wide_bf16(_mm_loadu_si128((const __m128i *)(from + HALF_LANES)))};
-}
-
-INLINE Floats load_bf16(const bf16 *from, Mask mask)
-{
-    bf16 lanes[LANES] = {0};
-    if (mask == 0xffff)
-        return load_all_bf16(from);
-    for (unsigned left = mask; left; left &= left - 1)
-        lanes[__builtin_ctz(left)] = from[__builtin_ctz(left)];
-    return load_all_bf16(lanes);
-}
-
-/* Rounded to the nearest, of two as near to the even one; NaN stays NaN. In the lower half of each word. */
-INLINE __m256i rounded_bf16(__m256 x)
-{
-    const __m256i bits = _mm256_castps_si256(x), quiet = _mm256_set1_epi32(0x7fc0);
-    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, BF16_BITS), _mm256_set1_epi32(1));
-    __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, odd), _mm256_set1_epi32(0x7fff));
-    __m256 none = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
-    return _mm256_blendv_epi8(_mm256_srli_epi32(rounded, BF16_BITS), quiet, _mm256_castps_si256(none));
-}
-
-INLINE void store_bf16(bf16 *to, Mask mask, Floats value)
-{
-    bf16 lanes[LANES];
-    bf16 *place = mask == 0xffff ? to : lanes;
-    _mm_storeu_si128((__m128i *)place, narrowed(rounded_bf16(value.low)));
-    _mm_storeu_si128((__m128i *)(place + HALF_LANES), narrowed(rounded_bf16(value.high)));
-    for (unsigned left = mask == 0xffff ? 0 : mask; left; left &= left - 1)
-        to[__builtin_ctz(left)] = lanes[__builtin_ctz(left)];
-}
-
-INLINE __m256 half_add_pairs(__m256 sum, const bf16 *a, const bf16 *b)
-{
-    __m256i mine = _mm256_loadu_si256((const __m256i *)a), its = _mm256_loadu_si256((const __m256i *)b);
-    sum = _mm256_fmadd_ps(odd_bf16(mine), odd_bf16(its), sum);
-    return _mm256_fmadd_ps(even_bf16(mine), even_bf16(its), sum);
-}
-
-/* sum + a b of pairs: lane n adds the products of the numbers 2 n + 1 and 2 n, in this order, as far as there
- * are `count`. */
-INLINE Floats add_pairs16(Floats sum, const bf16 *a, const bf16 *b, int count)
-{
-    bf16 mine[2 * LANES] = {0}, its[2 * LANES] = {0};
-    if (count < 2 * LANES) {
-        memcpy(mine, a, (size_t)count * sizeof *a);
-        memcpy(its, b, (size_t)count * sizeof *b);
-        a = mine, b = its;
-    }
-    return (Floats){half_add_pairs(sum.low, a, b), half_add_pairs(sum.high, a + LANES, b + LANES)};
-}
-
 /* ---- across lanes -------------------------------------------------------------------------------------- */
 
-INLINE __m256 half_four_sums(__m256 a, __m256 b, __m256 c, __m256 d)
+INLINE __m256 four_sums8(__m256 a, __m256 b, __m256 c, __m256 d)
 {
     __m256 low = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
     __m256 high = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
@@ -446,8 +256,8 @@ INLINE __m256 half_four_sums(__m256 a, __m256 b, __m256 c, __m256 d)
 /* The sums of four vectors, each over its lanes. */
 INLINE __m128 four_sums16(const Floats vectors[4])
 {
-    __m256 low = half_four_sums(vectors[0].low, vectors[1].low, vectors[2].low, vectors[3].low);
-    __m256 high = half_four_sums(vectors[0].high, vectors[1].high, vectors[2].high, vectors[3].high);
+    __m256 low = four_sums8(vectors[0].low, vectors[1].low, vectors[2].low, vectors[3].low);
+    __m256 high = four_sums8(vectors[0].high, vectors[1].high, vectors[2].high, vectors[3].high);
     __m256 half = _mm256_add_ps(low, high);
     return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
@@ -462,5 +272,7 @@ INLINE __m128 four_sums16(const Floats vectors[4])
 OVER_QUARTERS(largest_of_quarters16, _mm256_max_ps)
 OVER_QUARTERS(sum_of_quarters16, _mm256_add_ps)
 #undef OVER_QUARTERS
+
+#include "numbers256.h"
 
 #endif

@@ -94,8 +94,7 @@ INLINE Words count_words16(void)
     return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 }
 
-/* ---- whole numbers of 8 bits ----------------------------------------------------------------------------
- */
+/* ---- whole numbers of 8 bits --------------------------------------------------------------------------- */
 
 #define WHOLE_BYTES 1 /* that one of a row takes */
 

@@ -6,6 +6,7 @@ Knows clocks and files; measures nothing itself.
 import contextlib
 import ctypes
 import json
+import math
 import os
 import platform
 import statistics
@@ -40,17 +41,29 @@ class Sample:
     """Cores that other processes, and other guests of the host, kept busy meanwhile."""
 
 
-def timed(action: Callable[[], Any], repeats: int, units: int = 1, *, warm_up: bool = True) -> list[Sample]:
-    """Samples of an action that makes `units` units."""
-    if warm_up:
-        action()
+def timed(
+    action: Callable[[], Any],
+    repeats: int,
+    units: int = 1,
+    *,
+    warm_up: bool = True,
+    patience_s: float = math.inf,
+) -> list[Sample]:
+    """Samples of an action that makes `units` units.
+
+    With `warm_up` the first run does not count. A run that takes longer than `patience_s` needs none and is
+    not repeated: it counts alone.
+    """
     samples: list[Sample] = []
-    for _ in range(repeats):
+    for number in range(repeats + warm_up):
         others, start = _other_ticks(), time.perf_counter()
         action()
         spent = time.perf_counter() - start
         cores = (_other_ticks() - others) / _TICKS_PER_S / spent
-        samples.append(Sample(spent / units, max(0.0, cores)))
+        if number or not warm_up or spent > patience_s:
+            samples.append(Sample(spent / units, max(0.0, cores)))
+        if spent > patience_s:
+            break
     return samples
 
 

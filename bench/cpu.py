@@ -28,7 +28,7 @@ TEMPLATE = "на картинке"
 SHORT_CAPTION = 16
 """Tokens of a usual caption. Random weights never end a text by themselves."""
 PATIENCE_S = 8.0
-"""A run of ours that takes longer is not repeated: all must fit into a quarter of an hour on slow machines."""
+"""Runs of ours that take longer are not repeated: all must fit into a quarter of an hour on slow machines."""
 
 WEIGHTS_A_LAYER = 12
 """In squares of the hidden size: 3 for query, key, value, 1 behind attention, 2 × 4 in the MLP."""

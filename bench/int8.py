@@ -17,9 +17,10 @@ from jobs.requests import Text2ImageRequest
 from jobs.results import ImagesResult
 from model.checkpoint import load_rudolph
 from model.config import PRESETS
-from model.kernels.cpu_linear import Int8Linear, PackedLinear
+from model.kernels.cpu_linear import Int8Linear, PackedLinear, can_pack_int8
 from model.kernels.x86 import is_available
 from model.kernels.x86.linear import Int8PanelLinear, PanelLinear
+from model.precision import has_native_bfloat16
 from model.rudolph import Rudolph
 from model.tasks import Prompts
 from workers.engine.settings import EngineSettings
@@ -93,12 +94,15 @@ def _by(make: Callable[[Tensor, Tensor], nn.Module], dtype: torch.dtype) -> Call
 
 
 def _formats() -> dict[str, Callable[[nn.Linear], Product]]:
+    """Those that this processor has."""
     formats: dict[str, Callable[[nn.Linear], Product]] = {
         "float32, oneDNN": _by(PackedLinear, torch.float32),
-        "bfloat16, oneDNN": _by(PackedLinear, torch.bfloat16),
         "int8 weights alone, torch": _weight_only,
-        "int8 weights and activations, oneDNN": _by(Int8Linear, torch.bfloat16),
     }
+    if has_native_bfloat16():
+        formats["bfloat16, oneDNN"] = _by(PackedLinear, torch.bfloat16)
+    if can_pack_int8():
+        formats["int8 weights and activations, oneDNN"] = _by(Int8Linear, torch.bfloat16)
     if is_available():
         formats["bfloat16, ours"] = _by(PanelLinear, torch.bfloat16)
         formats["int8 weights and activations, ours"] = _by(Int8PanelLinear, torch.bfloat16)

@@ -17,6 +17,7 @@ from model.config import PRESETS, ModelConfig
 from model.image_tokenizer import ImageTokenizer
 from model.kv_cache import KeyValueCache
 from model.layout import RowGroups, Segment
+from model.precision import has_native_bfloat16
 from model.rudolph import Rudolph
 from model.sampler import SamplingRows, sample
 from model.text_tokenizer import TextTokenizer
@@ -67,9 +68,10 @@ def climb(*, quick: bool, repeats: int = 10) -> Iterator[Rung]:
         plain.pack()
         yield Rung("packed products, GELU inside", _sparse(plain, config, repeats))
         del plain
-        packed = _ours(config, weights, torch.bfloat16)
-        packed.pack(as_one=False)
-        yield Rung("bfloat16", _sparse(packed, config, repeats))
+        if has_native_bfloat16():
+            packed = _ours(config, weights, torch.bfloat16)
+            packed.pack(as_one=False)
+            yield Rung("bfloat16", _sparse(packed, config, repeats))
         packed = _ours(config, weights, torch.bfloat16)
         packed.pack()
         yield Rung("all layers in one call, kernels in C", _sparse(packed, config, repeats))

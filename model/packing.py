@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from torch import Tensor, nn
 
 from model.kernels.cpu_linear import Int8Linear, PackedLinear, can_pack, can_pack_int8
+from model.kernels.x86 import is_available
 from model.kernels.x86.linear import Int8PanelLinear, PanelLinear
 from model.kernels.x86.stack import KernelStack, can_run
 from model.masks import KeyTable, LayerKind
@@ -44,7 +45,8 @@ def pack(network: "Transformer", *, int8: bool, as_one: bool) -> Packed | None:
     if not as_one and not can_pack(head):
         return None
     if int8 and not as_one and not can_pack_int8():
-        raise RuntimeError("int8 weights were asked for, but this build of torch cannot multiply them")
+        remedy = "use the dtype auto" if is_available() else "turn RUDOLPH_INT8_WEIGHTS off"
+        raise RuntimeError(f"torch cannot multiply int8 weights on this processor: {remedy}")
     make_head: _MakeLinear = PanelLinear if as_one else PackedLinear
     make_int8: _MakeLinear = Int8PanelLinear if as_one else Int8Linear
     for block in blocks:

@@ -7,7 +7,9 @@ from torch.nn import functional
 
 from model.kernels.cpu_linear import Int8Linear, can_pack_int8
 
-pytestmark = pytest.mark.skipif(not can_pack_int8(), reason="this build of torch multiplies no int8 weights")
+pytestmark = pytest.mark.skipif(
+    not can_pack_int8(), reason="torch multiplies no int8 weights on this processor"
+)
 
 
 def packed_int8(linear: nn.Linear, *, gelu: bool = False) -> Int8Linear:

@@ -38,3 +38,11 @@ def test_layers_are_one_only_where_asked_and_possible(as_one: bool):
     if packed is None:
         pytest.skip("this build of torch has no packed bfloat16 products")
     assert (packed.stack is not None) == (as_one and is_available())
+
+
+@pytest.mark.parametrize(("kernels", "remedy"), [(True, "dtype auto"), (False, "RUDOLPH_INT8_WEIGHTS off")])
+def test_int8_that_would_lose_numbers_is_refused(kernels: bool, remedy: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("model.packing.can_pack_int8", lambda: False)
+    monkeypatch.setattr("model.packing.is_available", lambda: kernels)
+    with pytest.raises(RuntimeError, match=remedy):
+        random_transformer(CONFIG, 1).pack(int8=True)

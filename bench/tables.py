@@ -88,6 +88,7 @@ def quoted() -> list[tuple[Path, str, Cells]]:
             ("README.md", "comparison", "cpu", summary),
             ("docs/performance.md", "comparison", "cpu", comparison),
             ("docs/performance.md", "comparison-zen4", "cpu-zen4", summary),
+            ("docs/performance.md", "comparison-zen3", "cpu-zen3", summary),
             ("docs/performance.md", "memory", "cpu", memory),
             ("docs/performance.md", "ladder", "ladder", ladder),
             ("docs/performance.md", "server", "server", figures),

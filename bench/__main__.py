@@ -109,13 +109,14 @@ def png(output: Output = None) -> None:
 
 @app.command()
 def server(
-    requests: Annotated[int, typer.Option(min=100, help="Requests at 64 connections.")] = 4000,
+    requests: Annotated[int, typer.Option(min=100, help="Requests at 64 connections, a round.")] = 2000,
+    rounds: Annotated[int, typer.Option(min=1, help="How often the servers take turns.")] = 3,
     output: Output = None,
 ) -> None:
     """What HTTP, queue and commit add, and throughput beside LitServe, with an engine that takes no time."""
     from bench.server import measure, ratio
 
-    content = measure(requests)
+    content = measure(requests, rounds)
     _show_figures("a null engine", content, output or results.RESULTS / "server.json")
     if (share := ratio(content)) is not None:
         print(f"throughput against LitServe: {share:.2f}× (must 0.7×, aim 1.2×)")

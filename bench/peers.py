@@ -83,14 +83,6 @@ class Peers:
         template_tokens = len(self.rudolph.text_tokenizer.encode(template)) + 2
         return self.config.right_text_length - template_tokens
 
-    def draw_by_package(self, pictures: int, share: float) -> None:
-        """The package draws this share of each of so many pictures, from the top."""
-        self.api.image_seq_length = round(share * self.config.image_length)
-        try:
-            self.api.generate_codebooks(PROMPT, pictures, seed=1)
-        finally:
-            self.api.image_seq_length = self.config.image_length
-
     def run(self, task: Task, request: Request) -> Result:
         """One job through the session, alone; raises RuntimeError if it fails."""
         self.session.submit(Job("bench", task, request))

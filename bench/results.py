@@ -44,7 +44,7 @@ class Sample:
 def timed(
     action: Callable[[], Any],
     repeats: int,
-    units: float = 1,
+    units: int = 1,
     *,
     warm_up: bool = True,
     patience_s: float = math.inf,

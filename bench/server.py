@@ -9,9 +9,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +41,34 @@ class Target:
     """By what they are; children are counted with them."""
 
 
-def measure(num_requests: int) -> dict[str, Any]:
-    """Latency of an idle server and throughput at 64 connections, ours and theirs, as a result document."""
-    content = results.document(rows=[], processes={})
-    for fsync in ("always", "everysec"):
-        with _ours(fsync) as target:
-            _add(content, f"this server, {fsync} on disk", target, num_requests)
+def measure(num_requests: int, rounds: int) -> dict[str, Any]:
+    """Latency of an idle server and throughput at 64 connections, ours and theirs, as a result document.
+
+    The servers take turns, and each figure is the median of its rounds: a machine's speed changes by the
+    minute.
+    """
+    targets: dict[str, Callable[[], AbstractContextManager[Target]]] = {
+        f"this server, {fsync} on disk": partial(_ours, fsync) for fsync in ("always", "everysec")
+    }
     if (PEERS / "litserve").is_dir():
-        with _litserve() as target:
-            _add(content, "LitServe, nothing on disk", target, num_requests)
+        targets["LitServe, nothing on disk"] = _litserve
     else:
         print(f"LitServe is not measured; to install it: {HOW_TO_INSTALL}")
-    return content
+    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in targets}
+    for _ in range(rounds):
+        for name, start in targets.items():
+            with start() as target:
+                taken[name].append(_take(name, target, num_requests))
+    rows = [
+        {
+            "name": f"{name}: {what}",
+            "value": statistics.median(one["figures"][what][0] for one in all_of),
+            "unit": unit,
+        }
+        for name, all_of in taken.items()
+        for what, (_, unit) in all_of[0]["figures"].items()
+    ]
+    return results.document(rows=rows, rounds=taken)
 
 
 def _requests(path: str, count: int) -> list[bytes]:
@@ -62,8 +79,8 @@ def _requests(path: str, count: int) -> list[bytes]:
     ]
 
 
-def _add(content: dict[str, Any], name: str, target: Target, num_requests: int) -> None:
-    """Load the target; its rows, and the processor's time by process, into the document."""
+def _take(name: str, target: Target, num_requests: int) -> dict[str, Any]:
+    """Load the target: its figures with their units, the processor's time by process, and the raw samples."""
     port, path, processes = target.port, target.path, target.processes
     http_load.run(port, _requests(path, num_requests // 4), CONNECTIONS)
     idle = http_load.run(port, _requests(path, IDLE_REQUESTS), 1)
@@ -74,25 +91,24 @@ def _add(content: dict[str, Any], name: str, target: Target, num_requests: int) 
         part: (_processor_s(process) - before[part]) / num_requests for part, process in processes.items()
     }
     spent["load generator"] = (time.process_time() - own) / num_requests
-    rows = [
-        (f"{name}: idle, p50", idle.percentile(0.5) * 1e3, "ms"),
-        (f"{name}: idle, p95", idle.percentile(0.95) * 1e3, "ms"),
-        (f"{name}: {CONNECTIONS} connections", busy.rate, "requests/s"),
-        (f"{name}: {CONNECTIONS} connections, p50", busy.percentile(0.5) * 1e3, "ms"),
-    ]
-    content["rows"] += [{"name": row, "value": value, "unit": unit} for row, value, unit in rows]
-    content["processes"][name] = {
+    parts = "  ".join(f"{part} {value * 1e3:.2f}" for part, value in spent.items())
+    print(
+        f"  {name:<32} idle p50 {idle.percentile(0.5) * 1e3:6.2f} ms  {busy.rate:8.0f} requests/s"
+        f"  processor ms a request: {parts}",
+        flush=True,
+    )
+    return {
+        "figures": {
+            "idle, p50": (idle.percentile(0.5) * 1e3, "ms"),
+            "idle, p95": (idle.percentile(0.95) * 1e3, "ms"),
+            f"{CONNECTIONS} connections": (busy.rate, "requests/s"),
+            f"{CONNECTIONS} connections, p50": (busy.percentile(0.5) * 1e3, "ms"),
+        },
         "processor_ms_a_request": {part: round(value * 1e3, 3) for part, value in spent.items()},
         "body_bytes": busy.body_bytes,
         "idle_latencies_s": _rounded(idle),
         "busy_latencies_s": _rounded(busy),
     }
-    parts = "  ".join(f"{part} {value * 1e3:.2f}" for part, value in spent.items())
-    print(
-        f"  {name:<32} idle p50 {rows[0][1]:6.2f} ms  {busy.rate:8.0f} requests/s"
-        f"  processor ms a request: {parts}",
-        flush=True,
-    )
 
 
 def _rounded(load: Load) -> list[float]:
@@ -136,8 +152,17 @@ def _litserve() -> Generator[Target]:
 
 
 def ratio(content: dict[str, Any]) -> float | None:
-    """Our throughput to theirs; None where theirs is not measured."""
-    rates = {row["name"]: row["value"] for row in content["rows"] if row["unit"] == "requests/s"}
-    ours = [rate for name, rate in rates.items() if name.startswith("this server, always")]
-    theirs = [rate for name, rate in rates.items() if name.startswith("LitServe")]
-    return statistics.median(ours) / statistics.median(theirs) if theirs else None
+    """Our throughput to theirs, the median of the rounds; None where theirs is not measured."""
+    rounds: dict[str, list[dict[str, Any]]] = content["rounds"]
+
+    def rates(beginning: str) -> list[float]:
+        return [
+            one["figures"][f"{CONNECTIONS} connections"][0]
+            for name, all_of in rounds.items()
+            if name.startswith(beginning)
+            for one in all_of
+        ]
+
+    pairs = zip(rates("this server, always"), rates("LitServe"), strict=False)
+    ratios = [ours / theirs for ours, theirs in pairs]
+    return statistics.median(ratios) if ratios else None

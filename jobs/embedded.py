@@ -142,6 +142,8 @@ class EmbeddedRedis:
             "logfile": str(self._directory / "server.log"),
             "daemonize": "no",
             "save": "",
+            # Pictures in base64 shrink by nothing.
+            "rdbcompression": "no",
             "appendonly": "yes",
             "appendfsync": self._settings.fsync,
             "maxmemory": str(self._settings.max_memory_bytes),

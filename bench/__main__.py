@@ -42,9 +42,7 @@ def compare(  # noqa: PLR0917 - an argument for each option
         f"seconds, medians; ours in {content['dtype']}, the package in float32", tables.comparison(content)
     )
     tables.show("memory", tables.memory(content))
-    print(
-        "The package's figures are one run each; at n = 4 and 16 it draws the upper halves of a batch of 4."
-    )
+    print("The package's figures are one run each, those at n = 16 its figures at its batch of 4.")
     if any(row["disturbed"] for row in content["rows"]):
         print("* other processes took part of the processor: measure the row again with --only")
 

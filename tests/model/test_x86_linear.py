@@ -124,10 +124,10 @@ def test_a_probe_decides_between_ways_to_the_same_bits(monkeypatch: pytest.Monke
     fastest_arithmetic.cache_clear()
 
 
-def test_without_the_instruction_for_bfloat16_there_is_one_way(each_instructions: str):
-    fastest_arithmetic.cache_clear()
-    assert (fastest_arithmetic() is Arithmetic.SPREAD) or each_instructions == "avx512"
-    fastest_arithmetic.cache_clear()
+def test_avx2_has_one_way_for_bfloat16():
+    with using("avx2"):
+        assert fastest_arithmetic() is Arithmetic.SPREAD
+    assert [way.arithmetic for way in ways() if way.instructions == "avx2"] == [Arithmetic.SPREAD]
 
 
 def test_instructions_that_are_not_there_are_refused():

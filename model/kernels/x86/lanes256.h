@@ -81,18 +81,17 @@ INLINE void store16_where(float *to, Mask mask, Floats x)
     _mm256_maskstore_ps(to + EIGHT, mask8(mask >> EIGHT), x.high);
 }
 
-#define TWO_FLOATS(name, instruction)                                                                        \
-    INLINE Floats name(Floats a, Floats b)                                                                   \
+#define OF_TWO(type, name, instruction)                                                                      \
+    INLINE type name(type a, type b)                                                                         \
     {                                                                                                        \
-        return (Floats){instruction(a.low, b.low), instruction(a.high, b.high)};                             \
+        return (type){instruction(a.low, b.low), instruction(a.high, b.high)};                               \
     }
-TWO_FLOATS(add16, _mm256_add_ps)
-TWO_FLOATS(sub16, _mm256_sub_ps)
-TWO_FLOATS(mul16, _mm256_mul_ps)
-TWO_FLOATS(div16, _mm256_div_ps)
-TWO_FLOATS(min16, _mm256_min_ps)
-TWO_FLOATS(max16, _mm256_max_ps)
-#undef TWO_FLOATS
+OF_TWO(Floats, add16, _mm256_add_ps)
+OF_TWO(Floats, sub16, _mm256_sub_ps)
+OF_TWO(Floats, mul16, _mm256_mul_ps)
+OF_TWO(Floats, div16, _mm256_div_ps)
+OF_TWO(Floats, min16, _mm256_min_ps)
+OF_TWO(Floats, max16, _mm256_max_ps)
 
 #define TWO_FLOATS_OR(name, operation)                                                                       \
     INLINE Floats name(Floats other, Mask mask, Floats a, Floats b)                                          \
@@ -213,15 +212,10 @@ INLINE void pack_words16(int32_t *to, Mask mask, Words x)
         *to++ = lanes[__builtin_ctz(left)];
 }
 
-#define TWO_WORDS(name, instruction)                                                                         \
-    INLINE Words name(Words a, Words b)                                                                      \
-    {                                                                                                        \
-        return (Words){instruction(a.low, b.low), instruction(a.high, b.high)};                              \
-    }
-TWO_WORDS(add_words16, _mm256_add_epi32)
-TWO_WORDS(mul_words16, _mm256_mullo_epi32)
-TWO_WORDS(xor16, _mm256_xor_si256)
-#undef TWO_WORDS
+OF_TWO(Words, add_words16, _mm256_add_epi32)
+OF_TWO(Words, mul_words16, _mm256_mullo_epi32)
+OF_TWO(Words, xor16, _mm256_xor_si256)
+#undef OF_TWO
 
 INLINE Words shift_right16(Words x, int bits)
 {

@@ -1,8 +1,8 @@
 /* The Python side of the kernels: addresses in, nothing out.
  *
  * Compiled for any processor, so that the module can be asked what this one has; where `instructions` names
- * none, nothing below it may be called. Callers (linear.py,
- * stack.py, sampling.py) see to shapes, types and lifetimes.
+ * none, nothing else may be called. Callers (linear.py, stack.py, sampling.py) see to shapes, types and
+ * lifetimes.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

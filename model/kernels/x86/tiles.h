@@ -77,8 +77,8 @@ typedef struct {
 #define INVERSE(tile) ((1u << 16) / (tile)->tiles)
 
 /* Asks for what is read later. `line` counts the lines of a panel; tiles that read the same panels ask for
- * the next ones together, each for its part, so that memory is busy all the time. With AVX2 an instruction to
- * ask costs as much as it may bring, so none is given for what the processor sees coming. */
+ * the next ones together, each for its part, so that memory is busy all the time. With AVX2 asking takes a
+ * larger share of a tile's time, so what the processor sees coming is left to it. */
 INLINE void ask_ahead(const char *panel, size_t next_panel, size_t line, size_t next_line)
 {
 #ifdef __AVX512F__

@@ -143,8 +143,8 @@ def fastest_arithmetic() -> Arithmetic:
     An instruction for bfloat16 or float16 multiplies twice as many numbers as one for float32. AMD's
     processors begin one for bfloat16 or float32 every cycle; Intel's begin one for bfloat16 every second
     cycle, in which they begin four of the others. HALF has bits of its own, so the processor's flags decide
-    for it, not a stopwatch. AVX2 has SPREAD alone. PAIRS and SPREAD gave the same bits where both were compared (a fifth generation
-    Xeon): between them a probe of a few milliseconds decides.
+    for it, not a stopwatch. AVX2 has SPREAD alone. PAIRS and SPREAD gave the same bits where both were
+    compared (a fifth generation Xeon): between them a probe of a few milliseconds decides.
     """
     from model.kernels.x86 import _kernels
 

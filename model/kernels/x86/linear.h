@@ -200,17 +200,17 @@ static void work_on_tile(size_t rows, size_t panels, const Input *x, const Linea
 #endif
 }
 
-/* One thread's part of the product. */
-static void multiply(const Input *x, size_t rows, const Linear *linear, const Output *out, size_t thread,
-                     size_t threads)
+/* One thread's part of the product; returns when all are done. A thread that is slowed down, by others on its
+ * core, leaves more of it to the rest. */
+static void multiply(const Input *x, size_t rows, const Linear *linear, const Output *out)
 {
     const size_t panels = tile_panels(linear, rows), outputs = panels * LANES;
     const size_t columns = (linear->outputs + outputs - 1) / outputs;
     const size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
-    const size_t most = linear->arithmetic == PAIRS ? MAX_PAIRS_ROWS : MAX_TILE_ROWS;
-    size_t begin, end;
-    share(columns * blocks, thread, threads, &begin, &end);
-    for (size_t part = begin; part < end; part++) {
+    const int dots = linear->arithmetic == PAIRS || linear->arithmetic == WHOLE;
+    const size_t most = dots ? MAX_DOT_ROWS : MAX_TILE_ROWS;
+#pragma omp for schedule(guided)
+    for (size_t part = 0; part < columns * blocks; part++) {
         size_t first, last;
         share(rows, part % blocks, blocks, &first, &last);
         const size_t tiles = (last - first + most - 1) / most;

@@ -52,8 +52,7 @@ static void multiply_rows(const bf16 *x, const Linear *linear, const Output *out
         input = (Input){work->ready, work->scales};
 #pragma omp barrier
     }
-    multiply(&input, count, linear, out, thread, threads);
-#pragma omp barrier
+    multiply(&input, count, linear, out);
 }
 
 static size_t linear_bytes(size_t rows, size_t inputs)

@@ -10,6 +10,7 @@ from torch.nn import functional
 from model.kernels.x86 import is_available
 from model.kernels.x86.linear import (
     HALF_MAX_WEIGHT,
+    LANES,
     Arithmetic,
     Int8PanelLinear,
     PanelLinear,
@@ -18,6 +19,9 @@ from model.kernels.x86.linear import (
 from tests.model.arithmetics import Way, instructions, using, ways
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="this processor has no AVX2")
+
+SMALLEST_KEPT = 2**-12
+"""Of the largest weight among the outputs of a panel; twelve bits hold no smaller ones."""
 
 
 def linear_of(in_features: int, out_features: int) -> nn.Linear:
@@ -45,7 +49,7 @@ def each_instructions(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.mark.usefixtures("num_threads")
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 12, 13, 16, 71, 72, 73, 203])
-@pytest.mark.parametrize(("in_features", "out_features"), [(2, 1), (48, 80), (64, 32), (130, 33), (256, 100)])
+@pytest.mark.parametrize(("in_features", "out_features"), [(8, 1), (48, 80), (64, 32), (136, 33), (256, 100)])
 def test_product_equals_the_plain_one(rows: int, in_features: int, out_features: int, way: Way):
     linear = linear_of(in_features, out_features)
     x = torch.randn(rows, in_features).bfloat16()
@@ -87,13 +91,26 @@ def test_rows_of_any_shape_and_layout_are_taken():
     assert linear(x[:0]).shape == (0, 2, 80)
 
 
+@pytest.mark.usefixtures("each_instructions")
+@pytest.mark.parametrize("in_features", [2, 130])
+def test_any_even_number_of_inputs_is_taken(in_features: int):
+    linear = linear_of(in_features, 33)
+    x = torch.randn(9, in_features).bfloat16()
+    expected = functional.linear(x.float(), linear.weight.float(), linear.bias.float())
+    torch.testing.assert_close(panels_of(linear)(x).float(), expected, rtol=2**-8, atol=3e-3)
+
+
 def test_odd_inputs_are_refused():
     with pytest.raises(ValueError, match="multiple of 2"):
         PanelLinear(torch.zeros(4, 3), torch.zeros(4))
+    with pytest.raises(ValueError, match="multiple of 8"):
+        PanelLinear(torch.zeros(4, 12), torch.zeros(4), arithmetic=Arithmetic.PAIRS)
 
 
 def test_ways_to_the_same_sums_differ_by_a_rounding_at_most():
     linear = linear_of(1024, 300)
+    smallest = linear.weight.abs().max() * SMALLEST_KEPT
+    linear.weight.copy_(linear.weight.sign() * linear.weight.abs().clamp(min=smallest))
     x = torch.randn(203, 1024).bfloat16()
     products: list[torch.Tensor] = []
     for name, arithmetic in ways():
@@ -137,6 +154,54 @@ def test_instructions_that_are_not_there_are_refused():
         _kernels.use("sse")
     with pytest.raises(TypeError, match="a string"):
         _kernels.use(2)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.skipif(
+    all(arithmetic is not Arithmetic.PAIRS for _, arithmetic in ways()),
+    reason="this processor has no AVX512-BF16",
+)
+class TestPairs:
+    """Weights in twelve bits. Rows of the identity bring each of them out as it is kept."""
+
+    @staticmethod
+    def kept(weight: torch.Tensor) -> torch.Tensor:
+        layer = PanelLinear(weight, torch.zeros(len(weight)), arithmetic=Arithmetic.PAIRS)
+        return layer(torch.eye(weight.shape[1])).T
+
+    @pytest.mark.parametrize("size", [1.0, 1e-20, 1e30])
+    def test_all_but_the_smallest_weights_stay_what_they_are(self, size: float):
+        torch.manual_seed(0)
+        weight = (size * torch.randn(48, 256) * torch.exp2(-18 * torch.rand(48, 256))).bfloat16()
+        largest = weight.abs().unflatten(0, (-1, LANES)).amax(dim=(1, 2)).repeat_interleave(LANES)[:, None]
+        is_small = weight.abs() < SMALLEST_KEPT * largest
+        assert 0.1 < is_small.double().mean() < 0.9, "the test must see both"
+        kept = self.kept(weight)
+        assert torch.equal(kept[~is_small], weight[~is_small])
+        error = (kept.double() - weight.double()).abs()
+        assert (error <= SMALLEST_KEPT / 2 * largest.double()).all()
+        assert not (kept.sign() * weight.sign() < 0).any()
+
+    def test_small_ones_go_to_the_nearer_end(self):
+        weight = torch.zeros(16, 8)
+        least = 2**-13  # of weights from 2^-1 to 2 that are the largest
+        weight[0] = least * torch.tensor([2**12, 1.0, -0.5, 0.75, 0.49, 2**-20, -0.0, 0.0])
+        expected = least * torch.tensor([2**12, 1.0, -1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+        assert torch.equal(self.kept(weight)[0].float(), expected)
+
+    def test_zeros_and_the_smallest_numbers_of_all(self):
+        weight = torch.full((16, 8), 0.0)
+        assert torch.equal(self.kept(weight), weight.bfloat16())
+        weight[3, 2] = 2.0**-120
+        assert torch.equal(self.kept(weight), weight.bfloat16())
+
+    def test_loss_is_far_below_the_roundings_of_bfloat16(self):
+        torch.manual_seed(0)
+        weight = torch.randn(320, 1024)
+        weight[5, 7] = 30.0
+        rounded = weight.bfloat16()
+        assert (self.kept(rounded).double() - rounded.double()).norm() < 0.1 * (
+            rounded.double() - weight.double()
+        ).norm()
 
 
 @pytest.mark.skipif(

@@ -43,6 +43,10 @@ typedef struct {
 
 /* The kernels as one kind of processor runs them. */
 typedef struct {
+    /* Panels of bfloat16, laid out for the instruction for it, in twelve bits; twelve.h says how long they
+     * are then. */
+    void (*narrow)(const void *panels, size_t count, size_t inputs, void *out, int threads);
+
     /* Bytes that a product needs beside its arguments. */
     size_t (*linear_bytes)(size_t rows, size_t inputs);
 

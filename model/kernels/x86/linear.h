@@ -3,15 +3,15 @@
  * Four arithmetics: the processor's own instruction for bfloat16 (PAIRS), the same by way of float32
  * (SPREAD), float16 with sums of at most HALF_CHUNK products (HALF, in half.c), and whole numbers (WHOLE).
  * The weights lie in panels of as many outputs as a vector takes, in each panel the inputs that one
- * instruction takes together: shape = (outputs / 16, inputs / 2, 16, 2) of bfloat16, (outputs / 32, inputs,
- * 32) of float16 or (outputs / 16, inputs / 4, 16, 4) of int8, filled up with zeros to a multiple of
- * MOST_OUTPUTS. A result is one chain of sums over the inputs whatever rows stand beside it, so batch mates
- * change no bit.
+ * instruction takes together: shape = (outputs / 16, inputs / 2, 16, 2) of bfloat16, for PAIRS in twelve bits
+ * (twelve.h), (outputs / 32, inputs, 32) of float16 or (outputs / 16, inputs / 4, 16, 4) of int8, filled up
+ * with zeros to a multiple of MOST_OUTPUTS. A result is one chain of sums over the inputs whatever rows stand
+ * beside it, so batch mates change no bit.
  */
 #ifndef RUDOLPH_LINEAR_H
 #define RUDOLPH_LINEAR_H
 
-#include "tiles.h"
+#include "twelve.h"
 
 /* Sums of a tile in whole numbers, multiplied out. */
 INLINE void whole_sums(const int rows, const int panels, const Input *x, const Linear *linear,
@@ -64,25 +64,36 @@ INLINE void start_sums(const int rows, const int panels, const Linear *linear, c
 INLINE void pair_sums(const int rows, const int panels, const Input *x, const Linear *linear,
                       const Tile *tile, Floats sums[][MAX_TILE_PANELS])
 {
-    const size_t inputs = linear->inputs, bytes = inputs * LANES * sizeof(bf16), inverse = INVERSE(tile);
-    const char *weight = (const char *)linear->weight + tile->column * inputs * sizeof(bf16);
+    const size_t inputs = linear->inputs, bytes = twelve_bytes(inputs);
+    const size_t stretches = inputs / STRETCH_INPUTS, inverse = INVERSE(tile);
+    const char *weight = (const char *)linear->weight + tile->column / LANES * bytes;
     const bf16 *from = (const bf16 *)x->rows + tile->row * inputs;
+    __m512i highs[MAX_TILE_PANELS];
+    for (int panel = 0; panel < panels; panel++)
+        highs[panel] = _mm512_loadu_si512(weight + panel * bytes);
+    weight += LINE_BYTES;
     start_sums(rows, panels, linear, tile, sums);
-    for (size_t line = 0; line < inputs / 2; line++) {
-        __m512bh weights[MAX_TILE_PANELS];
-        for (int panel = 0; panel < panels; panel++) {
-            if (asks(tile, line))
-                ask_ahead(weight + panel * bytes, panels * bytes, line,
-                          NEXT_LINE(tile, line, inputs / 2, inverse));
-            weights[panel] = (__m512bh)_mm512_loadu_si512(weight + panel * bytes + line * LINE_BYTES);
-        }
-#pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) {
-            int pair;
-            memcpy(&pair, from + r * inputs + line * 2, sizeof pair);
-            __m512bh both = (__m512bh)_mm512_set1_epi32(pair);
+    for (size_t stretch = 0; stretch < stretches; stretch++) {
+        const size_t next = NEXT_LINE(tile, stretch, stretches, inverse);
+        for (int panel = 0; panel < panels; panel++)
+            for (size_t line = 0; line < STRETCH_LINES; line++)
+                ask_ahead(weight + panel * bytes, panels * bytes, stretch * STRETCH_LINES + line,
+                          next * STRETCH_LINES + line);
+        for (int half = 0; half < 2; half++) {
+            __m512bh weights[MAX_TILE_PANELS][2];
             for (int panel = 0; panel < panels; panel++)
-                sums[r][panel] = _mm512_dpbf16_ps(sums[r][panel], both, weights[panel]);
+                widen(weight + panel * bytes + stretch * STRETCH_LINES * LINE_BYTES, half, highs[panel],
+                      weights[panel]);
+            for (int line = 0; line < 2; line++)
+#pragma GCC unroll 12
+                for (int r = 0; r < rows; r++) {
+                    int pair;
+                    memcpy(&pair, from + r * inputs + stretch * STRETCH_INPUTS + half * 4 + line * 2,
+                           sizeof pair);
+                    __m512bh both = (__m512bh)_mm512_set1_epi32(pair);
+                    for (int panel = 0; panel < panels; panel++)
+                        sums[r][panel] = _mm512_dpbf16_ps(sums[r][panel], both, weights[panel][line]);
+                }
         }
     }
 }

@@ -15,6 +15,8 @@ LANES = 16
 LINE_BYTES = 64
 MOST_OUTPUTS = 64
 """Outputs that are computed together at most; `MOST_OUTPUTS` of tiles.h."""
+NARROW_INPUTS, NARROW_BYTES = 8, 3 * LINE_BYTES
+"""A stretch of weights in twelve bits; `STRETCH_INPUTS` and `STRETCH_LINES` of twelve.h."""
 HALF_MAX_WEIGHT = 64.0
 """Larger weights could bring a sum beyond float16."""
 INT8_MAX = 127
@@ -29,7 +31,8 @@ class Arithmetic(IntEnum):
     """How numbers are multiplied; `Arithmetic` of tiles.h, in its order."""
 
     PAIRS = 0
-    """By the instruction for bfloat16."""
+    """By the instruction for bfloat16, of weights that have twelve bits in memory: those below 2^-12 of the
+    largest among 16 outputs are rounded, by no more than half of that. in_features is a multiple of 8."""
     SPREAD = 1
     """By way of float32, in the same order of sums."""
     WHOLE = 2
@@ -56,6 +59,16 @@ def _filled(values: Tensor, dtype: torch.dtype) -> Tensor:
     return filled.to(dtype).contiguous()
 
 
+def _narrowed(panels: Tensor) -> Tensor:
+    """Panels of bfloat16 for PAIRS in twelve bits, as twelve.h lays them out; uint8, shape = (panels, bytes)."""
+    from model.kernels.x86 import _kernels
+
+    inputs = 2 * panels.shape[1]
+    out = torch.empty(len(panels), LINE_BYTES + inputs // NARROW_INPUTS * NARROW_BYTES, dtype=torch.uint8)
+    _kernels.narrow(panels.data_ptr(), len(panels), inputs, out.data_ptr(), torch.get_num_threads())
+    return out
+
+
 class PanelLinear(nn.Module):
     """x Wᵀ + b in bfloat16 with float32 sums, and tanh-GELU of it where asked.
 
@@ -69,27 +82,31 @@ class PanelLinear(nn.Module):
     def __init__(
         self, weight: Tensor, bias: Tensor, *, gelu: bool = False, arithmetic: Arithmetic | None = None
     ) -> None:
-        """`arithmetic`: PAIRS, SPREAD or HALF; None for this processor's fastest that the weights fit."""
+        """`arithmetic`: any but WHOLE; None for this processor's fastest that the weights fit."""
         super().__init__()
         self._out_features, self._in_features = weight.shape
-        if self._in_features % self.TOGETHER:
-            raise ValueError(
-                f"{self._in_features} inputs cannot be multiplied: they must be a multiple of {self.TOGETHER}"
-            )
         self._arithmetic = self._choose(weight) if arithmetic is None else arithmetic
+        together = NARROW_INPUTS if self._arithmetic is Arithmetic.PAIRS else self.TOGETHER
+        if self._in_features % together:
+            raise ValueError(
+                f"{self._in_features} inputs cannot be multiplied: they must be a multiple of {together}"
+            )
         self._weight = self._laid_out(weight.detach())
         self._bias = _filled(bias.detach(), torch.float32).clone()
         self._gelu = gelu
 
     def _choose(self, weight: Tensor) -> Arithmetic:
         fastest = fastest_arithmetic()
-        fits = fastest is not Arithmetic.HALF or weight.abs().max() <= HALF_MAX_WEIGHT
-        return fastest if fits else Arithmetic.SPREAD
+        is_large = fastest is Arithmetic.HALF and weight.abs().max() > HALF_MAX_WEIGHT
+        is_odd = fastest is Arithmetic.PAIRS and self._in_features % NARROW_INPUTS
+        return Arithmetic.SPREAD if is_large or is_odd else fastest
 
     def _laid_out(self, weight: Tensor) -> Tensor:
-        half = self._arithmetic is Arithmetic.HALF
         weight = weight.to(torch.bfloat16)
-        return _panels(weight.to(torch.float16), 1) if half else _panels(weight, self.TOGETHER)
+        if self._arithmetic is Arithmetic.HALF:
+            return _panels(weight.to(torch.float16), 1)
+        panels = _panels(weight, self.TOGETHER)
+        return _narrowed(panels) if self._arithmetic is Arithmetic.PAIRS else panels
 
     @property
     def addresses(self) -> tuple[int, int, int, int, int]:
@@ -143,8 +160,8 @@ def fastest_arithmetic() -> Arithmetic:
     An instruction for bfloat16 or float16 multiplies twice as many numbers as one for float32. AMD's
     processors begin one for bfloat16 or float32 every cycle; Intel's begin one for bfloat16 every second
     cycle, in which they begin four of the others. HALF has bits of its own, so the processor's flags decide
-    for it, not a stopwatch. AVX2 has SPREAD alone. PAIRS and SPREAD gave the same bits where both were
-    compared (a fifth generation Xeon): between them a probe of a few milliseconds decides.
+    for it, not a stopwatch. AVX2 has SPREAD alone. Between PAIRS and SPREAD, which come to the same sums, a
+    probe of a few milliseconds decides.
     """
     from model.kernels.x86 import _kernels
 

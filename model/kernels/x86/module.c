@@ -61,6 +61,19 @@ static PyObject *has_pairs(PyObject *self, PyObject *none)
     return PyBool_FromLong(kernels == &rudolph_avx512);
 }
 
+static PyObject *narrow(PyObject *self, PyObject *arguments)
+{
+    unsigned long long panels, out;
+    Py_ssize_t count, inputs;
+    int threads;
+    (void)self;
+    if (!PyArg_ParseTuple(arguments, "KnnKi", &panels, &count, &inputs, &out, &threads))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS kernels->narrow((const void *)(uintptr_t)panels, (size_t)count, (size_t)inputs,
+                                           (void *)(uintptr_t)out, threads);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+}
+
 static PyObject *linear_bytes(PyObject *self, PyObject *arguments)
 {
     Py_ssize_t rows, inputs;
@@ -164,6 +177,7 @@ static PyMethodDef methods[] = {
     {"use", use, METH_O, "Run everything below with the instructions of this name."},
     {"has_pairs", has_pairs, METH_NOARGS, "Whether those in use multiply bfloat16 themselves."},
     {"has_half", has_half, METH_NOARGS, "Whether those in use sum in float16."},
+    {"narrow", narrow, METH_VARARGS, "Panels of bfloat16 in twelve bits; see linear.py."},
     {"linear_bytes", linear_bytes, METH_VARARGS, "Bytes of scratch that a product needs."},
     {"linear", linear, METH_VARARGS, "One product; see linear.py."},
     {"scratch_bytes", scratch_bytes, METH_VARARGS, "Bytes of scratch that a run needs."},

@@ -6,7 +6,7 @@ tasks are compared and what was promised of them; how both sides are driven is i
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -18,6 +18,8 @@ from bench.results import Sample
 from jobs.job import Task
 from jobs.requests import ClassifyRequest, Codes, Image2TextRequest, RankImagesRequest, Text2ImageRequest
 from model.config import PRESETS, ModelConfig, VqganConfig
+from model.kernels.x86 import is_available
+from model.kernels.x86.linear import Arithmetic, fastest_arithmetic
 from model.precision import choose_dtype
 from workers.engine.settings import EngineSettings
 
@@ -25,11 +27,14 @@ QUICK = ModelConfig(3, 64, 4, 16, 4, 24, 3, 5, text_special_tokens=384, image_sp
 QUICK_VQGAN = VqganConfig(8192, 32, 32, 32, 32, (1, 1, 1, 2), 1, (4,))
 NUM_SLOTS = 16
 TEMPLATE = "на картинке"
+LONE_CAPTION = "image2text, 1 of one picture"
 SHORT_CAPTION = 16
 """Tokens of a usual caption. Random weights never end a text by themselves."""
-PATIENCE_S = 5.0
+PATIENCE_S = 3.0
 """Runs of ours that take longer are not repeated: all must fit into a quarter of an hour on slow machines."""
 
+BITS_IN_PAIRS = 12
+"""Of a weight in memory, where the processor multiplies bfloat16 itself."""
 WEIGHTS_A_LAYER = 12
 """In squares of the hidden size: 3 for query, key, value, 1 behind attention, 2 × 4 in the MLP."""
 
@@ -50,6 +55,8 @@ class Row:
     aim: float | None = None
     their_samples_of: str | None = None
     """The row that measures the package for this one too."""
+    int8: bool = False
+    """With our layers in whole numbers."""
     our_samples: list[Sample] = field(default_factory=list[Sample])
     their_samples: list[Sample] = field(default_factory=list[Sample])
     peak_bytes: int = 0
@@ -77,8 +84,13 @@ def measure(
             "rows": [],
         }
         measured: dict[str, Row] = {}
-        for row in _rows(both):
+        for row in _rows(both, int8=int8):
             if only not in row.name:
+                continue
+            try:
+                both.use(int8=row.int8)
+            except RuntimeError as error:
+                print(f"  {row.name:<30} left out: {error}")
                 continue
             _measure_row(row, both, repeats, measured)
             measured[row.name] = row
@@ -88,9 +100,11 @@ def measure(
 
 
 def _bytes_a_text_token(config: ModelConfig, *, int8: bool) -> int:
-    """Weights that a step with one text token reads, heads in bfloat16: no way to decode reads fewer."""
+    """Weights that a step with one text token reads, heads never in whole numbers."""
+    is_narrow = is_available() and fastest_arithmetic() is Arithmetic.PAIRS
+    bits = BITS_IN_PAIRS if is_narrow else 16
     layers = config.num_layers * WEIGHTS_A_LAYER * config.hidden_size**2
-    return layers * (1 if int8 else 2) + config.text_vocab_size * config.hidden_size * 2
+    return (layers * (8 if int8 else bits) + config.text_vocab_size * config.hidden_size * bits) // 8
 
 
 def _measure_row(row: Row, both: Peers, repeats: int, measured: dict[str, Row]) -> None:
@@ -105,7 +119,16 @@ def _measure_row(row: Row, both: Peers, repeats: int, measured: dict[str, Row]) 
         row.their_samples = measured[row.their_samples_of].their_samples
 
 
-def _rows(both: Peers) -> Iterator[Row]:
+def _rows(both: Peers, *, int8: bool) -> list[Row]:
+    rows = [replace(row, int8=int8) for row in _rows_of_tasks(both)]
+    if not int8:
+        lone = next(row for row in rows if row.name == LONE_CAPTION)
+        name = f"{LONE_CAPTION}, int8 layers"
+        rows.append(replace(lone, name=name, theirs=None, their_samples_of=LONE_CAPTION, int8=True))
+    return rows
+
+
+def _rows_of_tasks(both: Peers) -> Iterator[Row]:
     prompts = (f"{PROMPT} {word}" for word in words(100))
     files = (picture(both.rudolph.input_side, number)[1] for number in count())
     for candidates in (1, 4, 16):

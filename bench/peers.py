@@ -4,10 +4,11 @@ Knows how both are driven; measures nothing. The package comes from `.venv/refer
 """
 
 import contextlib
+import dataclasses
 import io
 import random
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,10 @@ class Peers:
     rudolph: Rudolph
     session: Session
     codes: torch.Tensor
+    int8: bool
+    """Whether our layers are in whole numbers."""
+    open: Callable[[bool], Session]
+    """A session of ours with the same weights, in whole numbers or not."""
     our_bytes: int
     """Memory of our weights and slots, as laid out for this processor."""
     their_bytes: int
@@ -82,6 +87,12 @@ class Peers:
         """Tokens that both sides draw for one caption: all of the right text behind the template."""
         template_tokens = len(self.rudolph.text_tokenizer.encode(template)) + 2
         return self.config.right_text_length - template_tokens
+
+    def use(self, *, int8: bool) -> None:
+        """Go on with our layers in whole numbers, or not. RuntimeError where there is no way to do so."""
+        if int8 != self.int8:
+            self.session.close()
+            self.session, self.int8 = self.open(int8), int8
 
     def run(self, task: Task, request: Request) -> Result:
         """One job through the session, alone; raises RuntimeError if it fails."""
@@ -113,14 +124,11 @@ def _peers(
     network = reference.transformer(config, package=reference.rudolph_v2(), seed=1)
     _never_ends(network, config)
     their_bytes = results.resident_bytes() - at_start
-    ours = Transformer(config).eval()
-    ours.load_state_dict(reference.weights(network), strict=True)
     words_file = vocabulary(config.bpe_vocab_size, place)
-    text_tokenizer = TextTokenizer(words_file)
     rudolph = Rudolph(
         config=config,
-        transformer=ours.to(dtype),
-        text_tokenizer=text_tokenizer,
+        transformer=_transformer(network, config, dtype),
+        text_tokenizer=TextTokenizer(words_file),
         image_tokenizer=_image_tokenizer(vqgan, dtype),
         device=torch.device("cpu"),
         dtype=dtype,
@@ -128,6 +136,11 @@ def _peers(
         revision="random",
         tasks=frozenset(),
     )
+
+    def opened(int8: bool) -> Session:
+        fresh = dataclasses.replace(rudolph, transformer=_transformer(network, config, dtype))
+        return Session(fresh, dataclasses.replace(settings, int8_weights=int8))
+
     codes = torch.randint(
         config.image_codebook_size, (1, config.image_length), generator=torch.Generator().manual_seed(2)
     )
@@ -139,11 +152,20 @@ def _peers(
     )
     session = Session(rudolph, settings)
     our_bytes = results.resident_bytes() - at_start - their_bytes
+    int8 = settings.int8_weights
+    both = Peers(config, api, rudolph, session, codes, int8, opened, our_bytes, their_bytes)
     try:
         with torch.no_grad(), reference.quiet():
-            yield Peers(config, api, rudolph, session, codes, our_bytes, their_bytes)
+            yield both
     finally:
-        session.close()
+        both.session.close()
+
+
+def _transformer(network: Any, config: ModelConfig, dtype: torch.dtype) -> Transformer:
+    """Ours, with the package's weights."""
+    ours = Transformer(config).eval()
+    ours.load_state_dict(reference.weights(network), strict=True)
+    return ours.to(dtype)
 
 
 def _never_ends(network: Any, config: ModelConfig) -> None:

@@ -120,7 +120,7 @@ def _kernels(number_format: str) -> Finding:
 
     instructions = {"avx512": "AVX512-BF16", "avx2": "AVX2"}[_kernels.instructions()[0]]
     products = {
-        Arithmetic.PAIRS: "products of bfloat16",
+        Arithmetic.PAIRS: "products of bfloat16, weights in twelve bits",
         Arithmetic.SPREAD: "products of float32",
         Arithmetic.HALF: "products of float16",
     }

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from model.kernels.x86 import is_available
-from model.kernels.x86.linear import Arithmetic, fastest_arithmetic
+from model.kernels.x86.linear import Arithmetic
 
 
 class Way(NamedTuple):
@@ -29,16 +29,14 @@ def instructions() -> tuple[str, ...]:
 
 @contextmanager
 def using(name: str) -> Iterator[None]:
-    """Run the kernels with instructions of this name; what is fastest is asked anew with them."""
+    """Run the kernels with instructions of this name."""
     from model.kernels.x86 import _kernels
 
     _kernels.use(name)
-    fastest_arithmetic.cache_clear()
     try:
         yield
     finally:
         _kernels.use(_kernels.instructions()[0])
-        fastest_arithmetic.cache_clear()
 
 
 def ways() -> list[Way]:

@@ -123,22 +123,20 @@ def test_ways_to_the_same_sums_differ_by_a_rounding_at_most():
         assert (other != products[0]).double().mean() < 0.001
 
 
-def test_flags_decide_for_sums_in_float16():
-    has_half = any(arithmetic is Arithmetic.HALF for _, arithmetic in ways())
-    assert fastest_arithmetic() in ({Arithmetic.HALF} if has_half else {Arithmetic.PAIRS, Arithmetic.SPREAD})
-
-
-def test_a_probe_decides_between_ways_to_the_same_bits(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("model.kernels.x86._kernels.has_half", lambda: False)
-    monkeypatch.setattr("model.kernels.x86._kernels.has_pairs", lambda: True)
-    for fastest in (Arithmetic.PAIRS, Arithmetic.SPREAD):
-        fastest_arithmetic.cache_clear()
-        monkeypatch.setattr(
-            "model.kernels.x86.linear._seconds",
-            lambda linear, _, fastest=fastest: float(linear.addresses[-1] is not fastest),
-        )
-        assert fastest_arithmetic() is fastest
-    fastest_arithmetic.cache_clear()
+@pytest.mark.parametrize(
+    ("has_half", "has_pairs", "expected"),
+    [
+        (True, True, Arithmetic.HALF),
+        (False, True, Arithmetic.PAIRS),
+        (False, False, Arithmetic.SPREAD),
+    ],
+)
+def test_flags_decide(
+    monkeypatch: pytest.MonkeyPatch, *, has_half: bool, has_pairs: bool, expected: Arithmetic
+):
+    monkeypatch.setattr("model.kernels.x86._kernels.has_half", lambda: has_half)
+    monkeypatch.setattr("model.kernels.x86._kernels.has_pairs", lambda: has_pairs)
+    assert fastest_arithmetic() is expected
 
 
 def test_avx2_has_one_way_for_bfloat16():

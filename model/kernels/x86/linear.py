@@ -3,9 +3,7 @@
 Knows one layer at a time; for serving only: no gradients, no state dict.
 """
 
-import time
 from enum import IntEnum
-from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +22,6 @@ MIDDLE = 128
 """Zero of the rows in whole numbers; `MIDDLE` of tiles.h."""
 SMALLEST = 1e-30
 """An output without weights must not be divided by zero."""
-PROBE_ROWS, PROBE_INPUTS, PROBE_OUTPUTS, PROBE_CALLS = 48, 512, 512, 10
 
 
 class Arithmetic(IntEnum):
@@ -153,35 +150,15 @@ class Int8PanelLinear(PanelLinear):
         return weight, bias, self._scales.data_ptr(), self._starts.data_ptr(), Arithmetic.WHOLE
 
 
-@cache
 def fastest_arithmetic() -> Arithmetic:
-    """What this processor multiplies bfloat16 fastest by.
+    """What the processor multiplies bfloat16 fastest by, with the instructions in use.
 
-    An instruction for bfloat16 or float16 multiplies twice as many numbers as one for float32. AMD's
-    processors begin one for bfloat16 or float32 every cycle; Intel's begin one for bfloat16 every second
-    cycle, in which they begin four of the others. HALF has bits of its own, so the processor's flags decide
-    for it, not a stopwatch. AVX2 has SPREAD alone. Between PAIRS and SPREAD, which come to the same sums, a
-    probe of a few milliseconds decides.
+    PAIRS reads the fewest bytes and multiplies twice as many numbers an instruction as SPREAD. So does HALF,
+    and Intel's processors that have it begin four of its instructions in the time of one for bfloat16. Each
+    has bits of its own, so the processor's flags decide, not a stopwatch.
     """
     from model.kernels.x86 import _kernels
 
     if _kernels.has_half():
         return Arithmetic.HALF
-    if not _kernels.has_pairs():
-        return Arithmetic.SPREAD
-    weight, bias = torch.ones(PROBE_OUTPUTS, PROBE_INPUTS), torch.zeros(PROBE_OUTPUTS)
-    x = torch.ones(PROBE_ROWS, PROBE_INPUTS, dtype=torch.bfloat16)
-    return min(
-        (Arithmetic.PAIRS, Arithmetic.SPREAD),
-        key=lambda arithmetic: _seconds(PanelLinear(weight, bias, arithmetic=arithmetic), x),
-    )
-
-
-def _seconds(linear: PanelLinear, x: Tensor) -> float:
-    """The shortest of some calls."""
-    samples: list[float] = []
-    for _ in range(PROBE_CALLS):
-        start = time.perf_counter()
-        linear(x)
-        samples.append(time.perf_counter() - start)
-    return min(samples)
+    return Arithmetic.PAIRS if _kernels.has_pairs() else Arithmetic.SPREAD

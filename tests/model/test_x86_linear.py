@@ -145,6 +145,11 @@ def test_avx2_has_one_way_for_bfloat16():
     assert [way.arithmetic for way in ways() if way.instructions == "avx2"] == [Arithmetic.SPREAD]
 
 
+def test_weights_in_twelve_bits_are_refused_where_nothing_reads_them():
+    with using("avx2"), pytest.raises(NotImplementedError, match="no weights of twelve bits"):
+        PanelLinear(torch.zeros(4, 8), torch.zeros(4), arithmetic=Arithmetic.PAIRS)
+
+
 def test_instructions_that_are_not_there_are_refused():
     from model.kernels.x86 import _kernels
 

@@ -69,6 +69,9 @@ static PyObject *narrow(PyObject *self, PyObject *arguments)
     (void)self;
     if (!PyArg_ParseTuple(arguments, "KnnKi", &panels, &count, &inputs, &out, &threads))
         return NULL;
+    if (!kernels->narrow)
+        return PyErr_Format(PyExc_NotImplementedError,
+                            "the instructions in use read no weights of twelve bits");
     Py_BEGIN_ALLOW_THREADS kernels->narrow((const void *)(uintptr_t)panels, (size_t)count, (size_t)inputs,
                                            (void *)(uintptr_t)out, threads);
     Py_END_ALLOW_THREADS Py_RETURN_NONE;

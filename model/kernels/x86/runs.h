@@ -70,14 +70,6 @@ static void product(const void *x, size_t rows, size_t inputs, const LinearAddre
     multiply_rows(x, &linear, &out, &work, rows, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
 }
 
-static void narrow(const void *panels, size_t count, size_t inputs, void *out, int threads)
-{
-#pragma omp parallel for num_threads(threads)
-    for (size_t panel = 0; panel < count; panel++)
-        narrow_panel((const bf16 *)panels + panel * inputs * LANES, inputs,
-                     (uint8_t *)out + panel * twelve_bytes(inputs));
-}
-
 /* ---- the network --------------------------------------------------------------------------------------- */
 
 static size_t aligned(size_t bytes)
@@ -273,6 +265,6 @@ static void sample(const float *logits, size_t rows, size_t vocab, const Samplin
 }
 
 /* What one file makes of all this. */
-#define KERNELS {narrow, linear_bytes, product, scratch_bytes, run, sample_bytes, sample}
+#define KERNELS {NARROW, linear_bytes, product, scratch_bytes, run, sample_bytes, sample}
 
 #endif

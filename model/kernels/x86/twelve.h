@@ -17,14 +17,37 @@
 
 #define STRETCH_LINES 3
 #define STRETCH_INPUTS 8
+#define LINE_WORDS (LINE_BYTES / 2)
 #define NUM_EXPONENTS 7
-#define WORD_SIGN 0x8000u
-/* Half of the smallest weight with exponent e << 8, taken from it as one from its exponent. */
-#define HALVED 0x80u
+/* Taken from a number's bits: one from its exponent. */
+#define HALVED 0x80
 
+#ifdef __AVX512BF16__
 static size_t twelve_bytes(size_t inputs)
 {
     return LINE_BYTES + inputs / STRETCH_INPUTS * STRETCH_LINES * LINE_BYTES;
+}
+
+/* Two lines of bfloat16 as half a stretch: stores the lower bytes and returns the indices. `top`: the panel's
+ * largest exponent, in bytes; `least`: its smallest weight but zero, in words. */
+INLINE __m512i narrow_lines(const bf16 *words, __m512i top, __m512i least, void *low)
+{
+    const __m512i half_of_least = _mm512_sub_epi16(least, _mm512_set1_epi16(HALVED));
+    __m512i lows[2], highs[2], signs[2];
+    for (int line = 0; line < 2; line++) {
+        const __m512i word = _mm512_loadu_si512(words + line * LINE_WORDS);
+        const __m512i size = _mm512_and_si512(word, _mm512_set1_epi16(0x7fff));
+        const __m512i nearer = _mm512_maskz_mov_epi16(_mm512_cmpge_epu16_mask(size, half_of_least), least);
+        const __m512i kept = _mm512_mask_mov_epi16(size, _mm512_cmplt_epu16_mask(size, least), nearer);
+        lows[line] = _mm512_and_si512(kept, _mm512_set1_epi16(0xff));
+        highs[line] = _mm512_srli_epi16(kept, 8);
+        signs[line] = _mm512_slli_epi16(_mm512_srli_epi16(word, 15), 3);
+    }
+    const __m512i high = _mm512_packus_epi16(highs[0], highs[1]);
+    const __m512i index =
+        _mm512_mask_sub_epi8(_mm512_set1_epi8(NUM_EXPONENTS), _mm512_test_epi8_mask(high, high), top, high);
+    _mm512_storeu_si512(low, _mm512_packus_epi16(lows[0], lows[1]));
+    return _mm512_or_si512(index, _mm512_packus_epi16(signs[0], signs[1]));
 }
 
 /* One panel, as linear.py lays it out for PAIRS, in twelve bits. */
@@ -32,34 +55,34 @@ static void narrow_panel(const bf16 *words, size_t inputs, uint8_t *out)
 {
     uint32_t top = 0;
     for (size_t i = 0; i < inputs * LANES; i++) {
-        const uint32_t exponent = (words[i] & ~WORD_SIGN) >> 8;
+        const uint32_t exponent = (words[i] & 0x7fffu) >> 8;
         top = exponent > top ? exponent : top;
     }
-    const uint32_t least = (top >= NUM_EXPONENTS ? top - NUM_EXPONENTS + 1 : 1) << 8;
+    const uint32_t last = top >= NUM_EXPONENTS ? top - NUM_EXPONENTS + 1 : 1;
+    const __m512i tops = _mm512_set1_epi8((char)top), least = _mm512_set1_epi16((short)(last << 8));
     for (uint32_t i = 0; i < LINE_BYTES; i++) {
         const uint32_t index = i % 8, high = index < NUM_EXPONENTS && index < top ? top - index : 0;
         out[i] = (uint8_t)(high | (i & 8) << 4);
     }
     out += LINE_BYTES;
     for (size_t stretch = 0; stretch < inputs / STRETCH_INPUTS; stretch++) {
-        uint8_t *indices = out + 2 * LINE_BYTES;
-        for (size_t half = 0; half < 2; half++) {
-            for (size_t i = 0; i < LINE_BYTES; i++) {
-                const bf16 word = words[i % 16 / 8 * 32 + i / 16 * 8 + i % 8];
-                uint32_t size = word & ~WORD_SIGN;
-                if (size < least)
-                    size = size >= least - HALVED ? least : 0;
-                const uint32_t index = (size ? top - (size >> 8) : NUM_EXPONENTS) | (word & WORD_SIGN) >> 12;
-                out[half * LINE_BYTES + i] = (uint8_t)size;
-                indices[i] = (uint8_t)(half ? indices[i] | index << 4 : index);
-            }
-            words += 2 * LINE_BYTES / sizeof *words;
-        }
+        const __m512i first = narrow_lines(words, tops, least, out);
+        const __m512i second = narrow_lines(words + 2 * LINE_WORDS, tops, least, out + LINE_BYTES);
+        _mm512_storeu_si512(out + 2 * LINE_BYTES, _mm512_or_si512(first, _mm512_slli_epi16(second, 4)));
+        words += 4 * LINE_WORDS;
         out += STRETCH_LINES * LINE_BYTES;
     }
 }
 
-#ifdef __AVX512BF16__
+static void narrow_panels(const void *panels, size_t count, size_t inputs, void *out, int threads)
+{
+#pragma omp parallel for num_threads(threads)
+    for (size_t panel = 0; panel < count; panel++)
+        narrow_panel((const bf16 *)panels + panel * inputs * LANES, inputs,
+                     (uint8_t *)out + panel * twelve_bytes(inputs));
+}
+#define NARROW narrow_panels
+
 /* The first or the second two lines of bfloat16 from a stretch; `highs`: its panel's table. */
 INLINE void widen(const char *stretch, int half, __m512i highs, __m512bh lines[2])
 {
@@ -70,6 +93,8 @@ INLINE void widen(const char *stretch, int half, __m512i highs, __m512bh lines[2
     lines[0] = (__m512bh)_mm512_unpacklo_epi8(low, high);
     lines[1] = (__m512bh)_mm512_unpackhi_epi8(low, high);
 }
+#else
+#define NARROW NULL
 #endif
 
 #endif

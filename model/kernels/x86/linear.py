@@ -57,7 +57,7 @@ def _filled(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _narrowed(panels: Tensor) -> Tensor:
-    """Panels of bfloat16 for PAIRS in twelve bits, as twelve.h lays them out; uint8, shape = (panels, bytes)."""
+    """Panels of bfloat16 in twelve bits, as twelve.h lays them out; uint8, shape = (panels, bytes)."""
     from model.kernels.x86 import _kernels
 
     inputs = 2 * panels.shape[1]

@@ -80,7 +80,8 @@ def measure(
         content |= {
             "weights_and_slots_bytes": sizes,
             "memory_bytes_per_s": results.memory_speed(),
-            "caption_weights_bytes": both.caption_tokens(TEMPLATE) * _bytes_a_text_token(config, int8=int8),
+            "caption_weights_bytes": both.caption_tokens(TEMPLATE)
+            * _bytes_a_text_token(config, dtype, int8=int8),
             "rows": [],
         }
         measured: dict[str, Row] = {}
@@ -99,10 +100,10 @@ def measure(
             yield content
 
 
-def _bytes_a_text_token(config: ModelConfig, *, int8: bool) -> int:
+def _bytes_a_text_token(config: ModelConfig, dtype: torch.dtype, *, int8: bool) -> int:
     """Weights that a step with one text token reads, heads never in whole numbers."""
-    is_narrow = is_available() and fastest_arithmetic() is Arithmetic.PAIRS
-    bits = BITS_IN_PAIRS if is_narrow else 16
+    is_packed = dtype is torch.bfloat16 and is_available()
+    bits = BITS_IN_PAIRS if is_packed and fastest_arithmetic() is Arithmetic.PAIRS else 8 * dtype.itemsize
     layers = config.num_layers * WEIGHTS_A_LAYER * config.hidden_size**2
     return (layers * (8 if int8 else bits) + config.text_vocab_size * config.hidden_size * bits) // 8
 

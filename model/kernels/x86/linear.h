@@ -60,6 +60,20 @@ INLINE void start_sums(const int rows, const int panels, const Linear *linear, c
 }
 
 #ifdef __AVX512BF16__
+/* Adds the products of two inputs; `from`: those of the tile's first row. */
+INLINE void add_pair(const int rows, const int panels, const bf16 *from, size_t inputs,
+                     const __m512bh weights[], Floats sums[][MAX_TILE_PANELS])
+{
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) {
+        int pair;
+        memcpy(&pair, from + r * inputs, sizeof pair);
+        __m512bh both = (__m512bh)_mm512_set1_epi32(pair);
+        for (int panel = 0; panel < panels; panel++)
+            sums[r][panel] = _mm512_dpbf16_ps(sums[r][panel], both, weights[panel]);
+    }
+}
+
 /* Sums of a tile by the instruction for bfloat16. */
 INLINE void pair_sums(const int rows, const int panels, const Input *x, const Linear *linear,
                       const Tile *tile, Floats sums[][MAX_TILE_PANELS])
@@ -80,20 +94,13 @@ INLINE void pair_sums(const int rows, const int panels, const Input *x, const Li
                 ask_ahead(weight + panel * bytes, panels * bytes, stretch * STRETCH_LINES + line,
                           next * STRETCH_LINES + line);
         for (int half = 0; half < 2; half++) {
-            __m512bh weights[MAX_TILE_PANELS][2];
+            __m512bh first[MAX_TILE_PANELS], second[MAX_TILE_PANELS];
             for (int panel = 0; panel < panels; panel++)
                 widen(weight + panel * bytes + stretch * STRETCH_LINES * LINE_BYTES, half, highs[panel],
-                      weights[panel]);
-            for (int line = 0; line < 2; line++)
-#pragma GCC unroll 12
-                for (int r = 0; r < rows; r++) {
-                    int pair;
-                    memcpy(&pair, from + r * inputs + stretch * STRETCH_INPUTS + half * 4 + line * 2,
-                           sizeof pair);
-                    __m512bh both = (__m512bh)_mm512_set1_epi32(pair);
-                    for (int panel = 0; panel < panels; panel++)
-                        sums[r][panel] = _mm512_dpbf16_ps(sums[r][panel], both, weights[panel][line]);
-                }
+                      &first[panel], &second[panel]);
+            add_pair(rows, panels, from, inputs, first, sums);
+            add_pair(rows, panels, from + 2, inputs, second, sums);
+            from += STRETCH_INPUTS / 2;
         }
     }
 }

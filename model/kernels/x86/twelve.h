@@ -84,14 +84,14 @@ static void narrow_panels(const void *panels, size_t count, size_t inputs, void 
 #define NARROW narrow_panels
 
 /* The first or the second two lines of bfloat16 from a stretch; `highs`: its panel's table. */
-INLINE void widen(const char *stretch, int half, __m512i highs, __m512bh lines[2])
+INLINE void widen(const char *stretch, int half, __m512i highs, __m512bh *first, __m512bh *second)
 {
     const __m512i both = _mm512_loadu_si512(stretch + 2 * LINE_BYTES);
     const __m512i low = _mm512_loadu_si512(stretch + half * LINE_BYTES);
     const __m512i index = _mm512_and_si512(half ? _mm512_srli_epi16(both, 4) : both, _mm512_set1_epi8(0x0f));
     const __m512i high = _mm512_shuffle_epi8(highs, index);
-    lines[0] = (__m512bh)_mm512_unpacklo_epi8(low, high);
-    lines[1] = (__m512bh)_mm512_unpackhi_epi8(low, high);
+    *first = (__m512bh)_mm512_unpacklo_epi8(low, high);
+    *second = (__m512bh)_mm512_unpackhi_epi8(low, high);
 }
 #else
 #define NARROW NULL

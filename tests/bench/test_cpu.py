@@ -24,5 +24,7 @@ def test_every_row_has_samples_and_the_raw_figures_are_kept(tmp_path: Path) -> N
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=200)
     rows = json.loads(output.read_text(encoding="utf-8"))["rows"]
     assert len(rows) == 10
-    assert [row["name"] for row in rows if "int8" in row["name"]] == ["image2text, 1 of one picture, int8 layers"]
+    assert [row["name"] for row in rows if "int8" in row["name"]] == [
+        "image2text, 1 of one picture, int8 layers"
+    ]
     assert all(sample["seconds"] > 0 for row in rows for sample in (*row["ours"], *row["package"]))

@@ -87,6 +87,7 @@ def quoted() -> list[tuple[Path, str, Cells]]:
         for document, name, file, make in (
             ("README.md", "comparison", "cpu", summary),
             ("docs/performance.md", "comparison", "cpu", comparison),
+            ("docs/performance.md", "comparison-xeon", "cpu-xeon", summary),
             ("docs/performance.md", "comparison-zen4", "cpu-zen4", summary),
             ("docs/performance.md", "comparison-zen3", "cpu-zen3", summary),
             ("docs/performance.md", "memory", "cpu", memory),

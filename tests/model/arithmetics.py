@@ -46,7 +46,7 @@ def ways() -> list[Way]:
         from model.kernels.x86 import _kernels
 
         with using(name):
-            pairs, half = _kernels.has_pairs(), _kernels.has_half()
+            pairs, half = name == "avx512", _kernels.has_half()
         found += [Way(name, Arithmetic.PAIRS)] if pairs else []
         found += [Way(name, Arithmetic.SPREAD)]
         found += [Way(name, Arithmetic.HALF)] if half else []

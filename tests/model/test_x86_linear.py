@@ -124,7 +124,7 @@ def test_ways_to_the_same_sums_differ_by_a_rounding_at_most():
 
 
 @pytest.mark.parametrize(
-    ("has_half", "has_pairs", "expected"),
+    ("has_half", "has_fast_pairs", "expected"),
     [
         (True, True, Arithmetic.HALF),
         (False, True, Arithmetic.PAIRS),
@@ -132,10 +132,10 @@ def test_ways_to_the_same_sums_differ_by_a_rounding_at_most():
     ],
 )
 def test_flags_decide(
-    monkeypatch: pytest.MonkeyPatch, *, has_half: bool, has_pairs: bool, expected: Arithmetic
+    monkeypatch: pytest.MonkeyPatch, *, has_half: bool, has_fast_pairs: bool, expected: Arithmetic
 ):
     monkeypatch.setattr("model.kernels.x86._kernels.has_half", lambda: has_half)
-    monkeypatch.setattr("model.kernels.x86._kernels.has_pairs", lambda: has_pairs)
+    monkeypatch.setattr("model.kernels.x86._kernels.has_fast_pairs", lambda: has_fast_pairs)
     assert fastest_arithmetic() is expected
 
 

@@ -153,12 +153,12 @@ class Int8PanelLinear(PanelLinear):
 def fastest_arithmetic() -> Arithmetic:
     """What the processor multiplies bfloat16 fastest by, with the instructions in use.
 
-    PAIRS reads the fewest bytes and multiplies twice as many numbers an instruction as SPREAD. So does HALF,
-    and Intel's processors that have it begin four of its instructions in the time of one for bfloat16. Each
-    has bits of its own, so the processor's flags decide, not a stopwatch.
+    PAIRS and HALF multiply twice as many numbers an instruction as SPREAD, and PAIRS reads the fewest bytes;
+    but Intel's processors begin four of the others in the time of one for bfloat16. Each way has
+    bits of its own, so the flags decide, not a stopwatch.
     """
     from model.kernels.x86 import _kernels
 
     if _kernels.has_half():
         return Arithmetic.HALF
-    return Arithmetic.PAIRS if _kernels.has_pairs() else Arithmetic.SPREAD
+    return Arithmetic.PAIRS if _kernels.has_fast_pairs() else Arithmetic.SPREAD

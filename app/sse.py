@@ -13,9 +13,10 @@ from typing import Any
 import anyio
 import msgspec
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
-from app.errors import ApiError, from_failure, from_queue_error, internal_error, invalid
+from app.errors import ApiError, ClientGone, from_failure, from_queue_error, internal_error, invalid
 from app.replies import base64_text, task_reply
 from jobs.client import JobClient
 from jobs.errors import QueueError
@@ -27,7 +28,10 @@ _EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}")
 
 
 class EventStream(EventSourceResponse):
-    """An event stream that gives its slot back however it ends, even before it began."""
+    """An event stream that gives its slot back however it ends, even before it began.
+
+    Raises ClientGone where the reader took nothing for as long as `send_timeout_s`.
+    """
 
     def __init__(
         self,
@@ -51,10 +55,16 @@ class EventStream(EventSourceResponse):
         self._on_close = on_close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_taken = True
         try:
             await super().__call__(scope, receive, send)
+        # Events and comments that keep the line alive may both have waited.
+        except* SendTimeoutError:
+            is_taken = False
         finally:
             self._on_close()
+        if not is_taken:
+            raise ClientGone
 
 
 def last_event_id(header: str | None) -> str | None:

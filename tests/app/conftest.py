@@ -48,12 +48,12 @@ class Running:
 def log() -> Iterator[io.StringIO]:
     """What the servers log while the tests run."""
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
+    handlers, level, before = root.handlers, root.level, structlog.get_config()
     sink = io.StringIO()
     configure_logging(json=True, stream=sink)
     yield sink
     root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

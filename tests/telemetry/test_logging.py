@@ -12,12 +12,12 @@ from telemetry.logging import configure_logging, get_logger
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
+    handlers, level, before = root.handlers, root.level, structlog.get_config()
     sink = io.StringIO()
     configure_logging(json=True, level="INFO", stream=sink)
     yield sink
     root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 def line(stream: io.StringIO) -> dict[str, object]:

@@ -91,8 +91,9 @@ class Peers:
     def use(self, *, int8: bool) -> None:
         """Go on with our layers in whole numbers, or not. RuntimeError where there is no way to do so."""
         if int8 != self.int8:
+            other = self.open(int8)
             self.session.close()
-            self.session, self.int8 = self.open(int8), int8
+            self.session, self.int8 = other, int8
 
     def run(self, task: Task, request: Request) -> Result:
         """One job through the session, alone; raises RuntimeError if it fails."""

@@ -44,7 +44,7 @@ typedef struct {
 /* The kernels as one kind of processor runs them. */
 typedef struct {
     /* Panels of bfloat16, laid out for the instruction for it, in twelve bits; twelve.h says how long they
-     * are then. */
+     * are then. NULL where there is no such instruction. */
     void (*narrow)(const void *panels, size_t count, size_t inputs, void *out, int threads);
 
     /* Bytes that a product needs beside its arguments. */

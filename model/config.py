@@ -1,11 +1,13 @@
 """Architecture of a RuDOLPH checkpoint: sizes, vocabularies, generation, and the published presets.
 
-Knows numbers only: no tensors, no files. Facts from the `rudolph` packages 0.0.1rc8 and 0.0.1rc10 and from
-the official checkpoints.
+Knows plain values only: no tensors, no files. Facts from the `rudolph` packages 0.0.1rc8 and 0.0.1rc10 and
+from the official checkpoints.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 PAD_ID = 0
 UNK_ID = 1
@@ -35,6 +37,29 @@ class TaskToken(IntEnum):
     LT_GEN = 14
     LT_REC = 15
     RT_REC = 16
+
+
+def _setting(kind: type[float] | type[int], low: float, high: float) -> Any:
+    return field(default=None, metadata={"kind": kind, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class SamplingDefaults:
+    """Default sampling settings of one task; None: the published value."""
+
+    temperature: float | None = _setting(float, 0.01, 10)
+    top_k: int | None = _setting(int, 0, 65_536)
+    top_p: float | None = _setting(float, 0, 1)
+    min_p: float | None = _setting(float, 0, 1)
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """Contents of generation_config.json, by the name of the task."""
+
+    sampling: Mapping[str, SamplingDefaults] = field(default_factory=dict[str, SamplingDefaults])
+    examples: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict[str, list[dict[str, Any]]])
+    """Requests for which the checkpoint gives good results, as bodies of the API."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +111,7 @@ class ModelConfig:
 
     @property
     def text_vocab_size(self) -> int:
-        """Rows of the text table: BPE ids, task tokens, then one pad token a left-text position."""
+        """Rows of the text table: BPE ids, task tokens, then one pad token per left-text position."""
         return self.bpe_vocab_size + self.text_special_tokens + self.left_text_length
 
     @property
@@ -100,9 +125,9 @@ class ModelConfig:
         return self.text_vocab_size + self.image_vocab_size
 
     def task_token(self, token: TaskToken) -> int:
-        """Id of a task token; only second-generation models have them."""
+        """Return the id of a task token. Only second-generation models have them."""
         if self.generation == 1:
-            raise ValueError(f"a first-generation model has no task token {token.name}")
+            raise ValueError(f"A first-generation model has no task token {token.name}.")
         return self.bpe_vocab_size + token
 
 
@@ -124,12 +149,12 @@ class VqganConfig:
 
     @property
     def downsampling(self) -> int:
-        """Pixels per code along a side, on the encoder's side."""
+        """Pixels per code along a side, in the input of the encoder."""
         return 2 ** (len(self.channel_multipliers) - 1)
 
     @property
     def upsampling(self) -> int:
-        """Pixels per code along a side, on the decoder's side; the wavelet variant draws twice the size."""
+        """Pixels per code along a side, in the output of the decoder. The wavelet variant doubles it."""
         return self.downsampling * (2 if self.dwt else 1)
 
 
@@ -141,7 +166,7 @@ class Preset:
     repo_id: str
     filename: str = "pytorch_model.bin"
     tasks: frozenset[str] = field(default_factory=frozenset[str])
-    """Tasks beyond the ones that every checkpoint has, e.g. `answer`."""
+    """Tasks that not every checkpoint has, for example `answer`."""
 
 
 _350M = ModelConfig(24, 1024, 16, 64, 16, 64, 7, 9)

@@ -1,21 +1,18 @@
-"""The loaded bundle: everything that a task needs, in one place.
+"""A loaded checkpoint: all parts that a task needs, and the sizes that follow from them."""
 
-Knows its parts and the sizes that follow from them; does nothing itself.
-"""
-
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from model.config import ModelConfig
+from model.config import GenerationConfig, ModelConfig
 from model.image_tokenizer import ImageTokenizer
+from model.network.transformer import Transformer
 from model.text_tokenizer import TextTokenizer
-from model.transformer import Transformer
 
 
 @dataclass(frozen=True, eq=False)
 class Rudolph:
-    """A checkpoint, ready on its device."""
+    """A checkpoint on its device."""
 
     config: ModelConfig
     transformer: Transformer
@@ -23,12 +20,14 @@ class Rudolph:
     image_tokenizer: ImageTokenizer
     device: torch.device
     dtype: torch.dtype
-    """The transformer's; the image tokenizer's parts have their own."""
+    """Number format of the transformer. The parts of the image tokenizer have their own."""
     name: str
     revision: str
-    """Short SHA-256 over the weight and vocabulary files: equal revisions draw equal pictures."""
+    """Short SHA-256 over the weight and vocabulary files: equal revisions have equal probabilities."""
     tasks: frozenset[str]
-    """Capabilities beyond the tasks of every checkpoint, e.g. `answer`."""
+    """Tasks that not every checkpoint has, for example `answer`."""
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    """Sampling defaults and examples of the checkpoint."""
 
     @property
     def input_side(self) -> int:
@@ -37,5 +36,5 @@ class Rudolph:
 
     @property
     def output_side(self) -> int:
-        """Side in pixels of the pictures that are drawn."""
+        """Side in pixels of the images that are drawn."""
         return self.config.image_width * self.image_tokenizer.config.upsampling

@@ -16,7 +16,7 @@ def group_norm(channels: int, num_groups: int) -> nn.GroupNorm:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions, each after GroupNorm and SiLU, around a shortcut."""
+    """Two 3×3 convolutions, each after GroupNorm and SiLU, with a residual connection."""
 
     def __init__(self, in_channels: int, out_channels: int, num_groups: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Single-head self-attention over all cells, with a shortcut."""
+    """Single-head self-attention over all cells, with a residual connection."""
 
     def __init__(self, channels: int, num_groups: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class AttentionBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves both sides; the picture is padded by one zero on the right and below only."""
+    """Halves both sides. The input is padded with one zero, on the right and at the bottom only."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles both sides: each cell repeated, then a 3×3 convolution."""
+    """Doubles both sides: repeats each cell, then applies a 3×3 convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Upsample(nn.Module):
 
 
 class Level(nn.Module):
-    """The blocks of one resolution; attention after every block where the level has it."""
+    """The blocks of one resolution, with attention after each block if the level has it."""
 
     def __init__(
         self, in_channels: int, out_channels: int, num_blocks: int, num_groups: int, *, attention: bool
@@ -118,7 +118,7 @@ class Middle(nn.Module):
 
 
 class InverseWavelet(nn.Module):
-    """One level of the inverse Haar transform; the filters are stored in the file, so they are buffers."""
+    """One level of the inverse Haar transform. The file contains the filters, so they are buffers."""
 
     g0_col: Tensor
     g1_col: Tensor
@@ -135,7 +135,7 @@ class InverseWavelet(nn.Module):
         self.register_buffer("g1_row", high.view(1, 1, 1, 2).clone())
 
     def forward(self, bands: Tensor) -> Tensor:
-        """Synthesise a picture of twice the side.
+        """Compute an image of twice the side.
 
         bands: Tensor, shape = (batch, 12, height, width): three channels of the low band, then for each of
         the three channels its bands high-vertical, high-horizontal and high-both.
@@ -143,7 +143,7 @@ class InverseWavelet(nn.Module):
         batch, _, height, width = bands.shape
         low = bands[:, :3].unsqueeze(2)
         high = bands[:, 3:].reshape(batch, 3, 3, height, width)
-        # The reference hands the `col` filters to the horizontal pass and the `row` filters to the vertical.
+        # The reference uses the `col` filters in the horizontal pass and the `row` filters in the vertical.
         vertical = torch.stack([self.g0_row.flatten(), self.g1_row.flatten()])
         horizontal = torch.stack([self.g0_col.flatten(), self.g1_col.flatten()])
         kernels = torch.stack([torch.outer(vertical[band & 1], horizontal[band >> 1]) for band in range(4)])

@@ -1,7 +1,7 @@
-"""The VQGAN as a whole: encoder, codebook, decoder.
+"""The complete VQGAN: encoder, codebook, decoder.
 
-Knows `VqganConfig` and the official tensor names (those of the wavelet file without their leading `model.`);
-knows neither files nor picture formats.
+Knows `VqganConfig` and the official tensor names (in the wavelet file without the prefix `model.`). Does not
+know files or image formats.
 """
 
 import math
@@ -29,12 +29,12 @@ def _level_channels(config: VqganConfig) -> list[int]:
 
 
 def _has_attention(config: VqganConfig, level: int) -> bool:
-    """Attention is placed by the nominal resolution, whatever the size of the picture."""
+    """Return whether a level has attention, by the nominal resolution and not by the size of the image."""
     return config.resolution // 2**level in config.attention_resolutions
 
 
 class Encoder(nn.Module):
-    """Pixels to features, one vector a cell of `downsampling` pixels a side."""
+    """Pixels to features: one vector per cell of `downsampling` pixels per side."""
 
     def __init__(self, config: VqganConfig) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Decoder(nn.Module):
                 level.upsample = Upsample(channels[index])
             levels.append(level)
             incoming = channels[index]
-        # Stored from the highest resolution to the lowest, run the other way round.
+        # Stored from the highest resolution to the lowest, executed in reverse.
         self.up = nn.ModuleList(reversed(levels))
         self.norm_out = group_norm(incoming, config.num_groups)
         self.conv_out = nn.Conv2d(incoming, out_channels, 3, padding=1)
@@ -102,7 +102,7 @@ class Decoder(nn.Module):
 
 
 class WaveletDecoder(nn.Module):
-    """A decoder that draws four bands, and the inverse transform to a picture of twice the side."""
+    """A decoder that outputs four wavelet bands, and the inverse transform to twice the side."""
 
     def __init__(self, config: VqganConfig) -> None:
         super().__init__()
@@ -121,15 +121,17 @@ class Codebook(nn.Module):
         super().__init__()
         self.proj = nn.Conv2d(config.z_channels, config.codebook_size, 1)
         vectors = torch.empty(config.codebook_size, config.embed_dim)
-        if not vectors.is_meta:  # there, drawing numbers would import half of torch's compiler
+        if (
+            not vectors.is_meta
+        ):  # on the meta device, random numbers would import large parts of torch's compiler
             nn.init.normal_(vectors)
         self.embed = nn.Embedding(config.codebook_size, config.embed_dim, _weight=vectors)
 
 
 class ImageTokenizer(nn.Module):
-    """Pictures to codes and back.
+    """Images to codes and back.
 
-    The encoder and the decoder may have different dtypes: each part computes in the dtype of its own weights.
+    The encoder and the decoder may have different dtypes. Each computes in the dtype of its own weights.
     """
 
     def __init__(self, config: VqganConfig) -> None:
@@ -140,11 +142,11 @@ class ImageTokenizer(nn.Module):
         self.decoder = WaveletDecoder(config) if config.dwt else Decoder(config, RGB)
         self.quantize = Codebook(config)
         self.quant_conv = nn.Conv2d(config.z_channels, config.embed_dim, 1)
-        # The wavelet decoder has its own; the file holds this unused one all the same.
+        # The wavelet decoder has its own. The file contains this unused one too.
         self.post_quant_conv = nn.Conv2d(config.embed_dim, config.z_channels, 1)
 
     def code_logits(self, pixels: Tensor) -> Tensor:
-        """Score of every code for every cell; differentiable.
+        """Compute the logit of every code for every cell; differentiable.
 
         pixels: Tensor, shape = (batch, 3, height, width), in [0, 1], sides multiples of `downsampling`.
         Returns shape (batch, codebook_size, rows, columns). Raises ValueError on any other shape.
@@ -152,14 +154,14 @@ class ImageTokenizer(nn.Module):
         step = self.config.downsampling
         if pixels.ndim != 4 or pixels.shape[1] != RGB or pixels.shape[2] % step or pixels.shape[3] % step:
             raise ValueError(
-                f"pixels must have shape (batch, 3, height, width) with sides that are multiples of {step},"
-                f" not {tuple(pixels.shape)}"
+                f"Pixels must have shape (batch, 3, height, width) with sides that are multiples of {step}, "
+                f"not {tuple(pixels.shape)}."
             )
         features = self.encoder(_like(2 * pixels - 1, self.quant_conv.weight))
         return self.quantize.proj(self.quant_conv(features))
 
     def decode_vectors(self, vectors: Tensor) -> Tensor:
-        """Draw pixels from code vectors; differentiable.
+        """Decode code vectors to pixels; differentiable.
 
         vectors: Tensor, shape = (batch, embed_dim, rows, columns).
         Returns unclamped pixels, shape = (batch, 3, height, width), nominally in [-1, 1].
@@ -170,7 +172,7 @@ class ImageTokenizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        """Codes of pictures, without noise.
+        """Encode images to codes, without noise.
 
         pixels: Tensor, shape = (batch, 3, height, width), in [0, 1], sides multiples of `downsampling`.
         Returns int64 codes, shape = (batch, rows · columns), row by row.
@@ -179,17 +181,17 @@ class ImageTokenizer(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Draw pictures from codes.
+        """Decode codes to images.
 
         codes: int64 Tensor, shape = (batch, rows · columns) of a square, or (batch, rows, columns); every
         code in 0 … codebook_size - 1.
         Returns float32 pixels in [0, 1], shape = (batch, 3, rows · upsampling, columns · upsampling).
-        Raises ValueError where a flat row of codes is no square.
+        Raises ValueError if a flat row of codes is not a square.
         """
         if codes.ndim == 2:
             side = math.isqrt(codes.shape[1])
             if side * side != codes.shape[1]:
-                raise ValueError(f"{codes.shape[1]} codes are no square picture")
+                raise ValueError(f"{codes.shape[1]} codes do not form a square image.")
             codes = codes.unflatten(1, (side, side))
         vectors = self.quantize.embed(codes).permute(0, 3, 1, 2)
         pixels = self.decode_vectors(_like(vectors, self.post_quant_conv.weight))
@@ -197,7 +199,7 @@ class ImageTokenizer(nn.Module):
 
 
 def _like(x: Tensor, weight: Tensor) -> Tensor:
-    """x in the dtype of a part's weights, channels last where the device profits from it."""
+    """Return x in the dtype of the weights, with channels last."""
     return x.to(weight.dtype).contiguous(memory_format=torch.channels_last)
 
 
@@ -206,8 +208,10 @@ def _check(config: VqganConfig) -> None:
     if config.z_channels != config.embed_dim:
         raise ValueError(
             f"z_channels ({config.z_channels}) and embed_dim ({config.embed_dim}) must be equal: "
-            "the codebook's projection reads the one and is fed the other"
+            "the projection of the codebook reads vectors of both sizes."
         )
     for channels in {config.channels, *_level_channels(config)}:
         if channels % config.num_groups:
-            raise ValueError(f"{channels} channels cannot be split into num_groups = {config.num_groups}")
+            raise ValueError(
+                f"{channels} channels cannot be divided into {config.num_groups} groups (num_groups)."
+            )

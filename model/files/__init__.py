@@ -1,0 +1,1 @@
+"""Checkpoint folders on disk: formats, field names, checksums and downloads."""

@@ -1,0 +1,1 @@
+"""The queue's asyncio client, used by the API and the command line."""

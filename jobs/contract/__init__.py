@@ -1,0 +1,1 @@
+"""The data that both sides of the queue agree on, and its encoding."""

@@ -1,8 +1,0 @@
--- Numbers for gauges: waiting, running, dead, input bytes, mean service s, live workers, totals by state.
-return {
-  tostring(redis.call('ZCARD', P .. 'ready')), tostring(redis.call('ZCARD', P .. 'leases')),
-  tostring(redis.call('ZCARD', P .. 'dead')), redis.call('GET', P .. 'bytes') or '0',
-  redis.call('GET', P .. 'service') or '0',
-  tostring(redis.call('ZCOUNT', P .. 'workers', seconds(NOW), '+inf')),
-  redis.call('HGETALL', P .. 'totals'),
-}

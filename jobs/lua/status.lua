@@ -1,5 +1,0 @@
--- id → {jobs ahead or '', fields and values…}, or nothing if there is no such job.
-local fields = redis.call('HGETALL', job_key(ARGV[3]))
-if #fields == 0 then return false end
-local rank = redis.call('ZRANK', P .. 'ready', ARGV[3])
-return { rank and tostring(rank) or '', fields }

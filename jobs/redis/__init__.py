@@ -1,0 +1,1 @@
+"""The queue in Redis: connections, keys, Lua scripts and the embedded server."""

@@ -1,0 +1,1 @@
+"""The queue's blocking client, used by workers."""

@@ -1,24 +1,24 @@
-"""Takes jobs from the queue while the engine has room, in a thread of its own, into an inbox.
+"""Claims jobs in a thread while the engine has free slots, and puts them into an inbox.
 
-The engine loop says how much room there is after each of its steps (`offer`) and empties the inbox before
-the next one. A job that must run alone comes by itself; nothing is claimed until the loop offers room again.
+The engine loop calls `offer` with the number of free slots after each step, and empties the inbox before the
+next step. A claim that returned jobs is followed by no other until the next `offer`.
 """
 
 import threading
 from collections import deque
 
-from jobs.consumer import JobConsumer
-from jobs.errors import QueueError
-from jobs.replies import ClaimedJob
+from jobs.contract.errors import QueueError
+from jobs.worker.consumer import JobConsumer
+from jobs.worker.replies import ClaimedJob
 from telemetry.logging import get_logger
 from telemetry.metrics import WorkerMetrics
 from telemetry.tracing import Tracer
-from workers.holds import Hold, Holds
+from workers.leases import Lease, LeaseTable
 
 logger = get_logger("workers.claimer")
 
 MAX_JOBS = 32
-"""Jobs in one claim at most, so that one worker does not empty the queue before the others wake."""
+"""Maximum number of jobs in a claim, so that one worker does not empty the queue before others wake."""
 MAX_RETRY_S = 2.0
 
 
@@ -26,33 +26,33 @@ class Claimer(threading.Thread):
     def __init__(
         self,
         consumer: JobConsumer,
-        holds: Holds,
+        leases: LeaseTable,
         metrics: WorkerMetrics,
         wake: threading.Event,
         tracer: Tracer,
     ) -> None:
         super().__init__(name="claimer", daemon=True)
         self._consumer = consumer
-        self._holds = holds
+        self._leases = leases
         self._metrics = metrics
         self._wake = wake
         """Set when the inbox has something for the engine loop."""
         self._tracer = tracer
         self._inbox: deque[ClaimedJob] = deque()
         self._room = threading.Condition()
-        self._free_rows = 0
-        self._mean_rows = 1.0
+        self._free_slots = 0
+        self._mean_sequences = 1.0
         self._stopping = False
 
-    def offer(self, free_rows: int) -> None:
-        """The engine can take jobs of about so many rows now."""
+    def offer(self, free_slots: int) -> None:
+        """Allow a claim of jobs that need about `free_slots` slots."""
         with self._room:
-            self._free_rows = free_rows
-            if free_rows > 0:
+            self._free_slots = free_slots
+            if free_slots > 0:
                 self._room.notify()
 
     def first(self) -> ClaimedJob | None:
-        """The next job in the inbox, left there."""
+        """Return the next job in the inbox without removing it; None if there is none."""
         return self._inbox[0] if self._inbox else None
 
     def take(self) -> ClaimedJob:
@@ -83,25 +83,30 @@ class Claimer(threading.Thread):
         for one in claimed:
             job = one.job
             span = self._tracer.attempt(
-                job.id, job.task, one.attempt, rows=job.rows, queued_s=one.queued_s, traceparent=job.trace
+                job.id,
+                job.task,
+                one.attempt,
+                num_sequences=job.num_sequences,
+                queued_s=one.queued_s,
+                traceparent=job.trace,
             )
-            self._holds.add(job.id, Hold(one.attempt, job.task, span))
+            self._leases.add(job.id, Lease(one.attempt, job.task, span, job.request_id))
             self._metrics.queue_seconds.observe(one.queued_s)
-            self._mean_rows += 0.2 * (job.rows - self._mean_rows)
+            self._mean_sequences += 0.2 * (job.num_sequences - self._mean_sequences)
         with self._room:
-            # Until the loop has seen these it must not be given more.
-            self._free_rows = 0
+            # The loop has not counted these jobs yet.
+            self._free_slots = 0
         self._inbox.extend(claimed)
         self._wake.set()
 
     def _wait_for_room(self) -> int:
-        """Number of jobs to ask for; 0 when stopping."""
+        """Wait for an offer. Returns the number of jobs to claim; 0 when stopping."""
         with self._room:
-            while not self._stopping and self._free_rows <= 0:
+            while not self._stopping and self._free_slots <= 0:
                 self._room.wait()
             if self._stopping:
                 return 0
-            return max(1, min(MAX_JOBS, int(self._free_rows / max(1.0, self._mean_rows))))
+            return max(1, min(MAX_JOBS, int(self._free_slots / max(1.0, self._mean_sequences))))
 
     def _pause(self, seconds: float) -> None:
         with self._room:

@@ -1,19 +1,19 @@
-"""Renews the leases of the held jobs, from a thread that the engine loop cannot stall.
+"""Renews the leases of the held jobs in a thread that the engine loop cannot stall.
 
-A job whose lease was lost, or that was cancelled, is revoked here and leaves the batch at the next step.
-When nothing could be renewed for `grace_s`, another worker may soon run the same jobs: `may_emit` turns false
-until a renewal succeeds, and nothing is said about them meanwhile.
+A job that was lost or cancelled is revoked here and leaves the batch at the next step. When no renewal
+succeeded for `grace_s`, another worker may soon run the same jobs. `may_emit` is then False until a renewal
+succeeds, and the outbox sends nothing.
 """
 
 import threading
 import time
 
-from jobs.consumer import JobConsumer
-from jobs.errors import QueueError
+from jobs.contract.errors import QueueError
+from jobs.worker.consumer import JobConsumer
 from telemetry.logging import get_logger
 from telemetry.metrics import WorkerMetrics
-from workers.holds import Holds
-from workers.pulse import Pulse
+from workers.leases import LeaseTable
+from workers.watchdog import LoopTimer
 
 logger = get_logger("workers.lease_keeper")
 
@@ -22,8 +22,8 @@ class LeaseKeeper(threading.Thread):
     def __init__(
         self,
         consumer: JobConsumer,
-        holds: Holds,
-        pulse: Pulse,
+        leases: LeaseTable,
+        timer: LoopTimer,
         metrics: WorkerMetrics,
         *,
         every_s: float,
@@ -32,8 +32,8 @@ class LeaseKeeper(threading.Thread):
     ) -> None:
         super().__init__(name="lease-keeper", daemon=True)
         self._consumer = consumer
-        self._holds = holds
-        self._pulse = pulse
+        self._leases = leases
+        self._timer = timer
         self._metrics = metrics
         self._every_s = every_s
         self._grace_s = grace_s
@@ -43,7 +43,7 @@ class LeaseKeeper(threading.Thread):
 
     @property
     def may_emit(self) -> bool:
-        """Whether the leases were certain to be ours recently enough."""
+        """Whether the last successful renewal is younger than `grace_s`."""
         return time.monotonic() - self._renewed_s < self._grace_s
 
     def run(self) -> None:
@@ -51,17 +51,16 @@ class LeaseKeeper(threading.Thread):
             self.renew()
 
     def renew(self) -> None:
-        """One renewal; a failure is logged and left to the next one."""
-        # Before the call: the lease counts from when Redis ran the script, not from when we heard of it.
+        """Renew once. A failure is logged, and the next call tries again."""
+        # Before the call, because the lease counts from the time when Redis ran the script.
         started_s = time.monotonic()
-        held = self._holds.attempts()
+        held = self._leases.attempts()
         if not held:
             self._renewed_s = started_s
             return
-        if self._pulse.stuck_for_s() > self._watchdog_s:
-            logger.error(
-                "not_renewing_hung_step", jobs=len(held), stuck_s=round(self._pulse.stuck_for_s(), 1)
-            )
+        running_s = self._timer.running_for_s()
+        if running_s > self._watchdog_s:
+            logger.error("not_renewing_hung_step", jobs=len(held), running_s=round(running_s, 1))
             return
         try:
             reply = self._consumer.renew(held)
@@ -69,13 +68,13 @@ class LeaseKeeper(threading.Thread):
             logger.warning("renewal_failed", jobs=len(held), error=str(error))
             return
         self._renewed_s = started_s
-        for job_id, hold in self._holds.revoke(reply.lost):
+        for job_id, lease in self._leases.revoke(reply.lost):
             self._metrics.lease_lost_total.inc()
-            logger.warning("lease_lost", job=job_id, attempt=hold.attempt)
-        for job_id, hold in self._holds.revoke(reply.cancelled):
-            self._metrics.jobs_total.labels(hold.task, "cancelled").inc()
-            hold.span.end("cancelled")
-            logger.info("job_cancelled", job=job_id, attempt=hold.attempt)
+            logger.warning("lease_lost", job=job_id, **lease.log_fields)
+        for job_id, lease in self._leases.revoke(reply.cancelled):
+            self._metrics.jobs_total.labels(lease.task, "cancelled").inc()
+            lease.span.end("cancelled")
+            logger.info("job_cancelled", job=job_id, **lease.log_fields)
 
     def stop(self) -> None:
         self._stopping.set()

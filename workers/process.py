@@ -1,7 +1,7 @@
 """The worker process from its first line to its exit code: settings, model, queue, signals.
 
-The only place of a worker that reads the environment. What goes wrong before the first job is one clear line
-and the exit code MISCONFIGURED, so that a supervisor does not try for ever.
+The only module of a worker that reads the environment. An error before the first job is one line in the log
+and an exit code, which says whether the supervisor starts the process again.
 """
 
 import os
@@ -9,68 +9,96 @@ import signal
 import socket
 import sys
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
 import torch
-from pydantic import ValidationError
+from msgspec import structs
 
-from jobs.announcements import ModelInfo
-from jobs.consumer import JobConsumer
-from jobs.errors import QueueError
-from jobs.job import Task
-from model.checkpoint import CheckpointError, load_rudolph
+from jobs.contract.errors import QueueError
+from jobs.contract.requests import Sampling, Task
+from jobs.contract.worker_info import PUBLISHED_SAMPLING, ModelInfo
+from jobs.worker.consumer import JobConsumer
+from model.config import SamplingDefaults
+from model.files.checkpoint import load_rudolph
 from model.rudolph import Rudolph
 from telemetry.logging import configure_logging, get_logger
+from telemetry.misconfiguration import settings_fault
 from telemetry.tracing import open_tracer
 from workers import exit_codes
 from workers.engine.settings import EngineSettings
+from workers.gpu import use_device
+from workers.metrics_server import MetricsServer
 from workers.options import WorkerOptions
-from workers.parent import leave_with_parent
+from workers.orphan_guard import exit_when_parent_dies
 from workers.session import Session
 from workers.settings import WorkerSettings
-from workers.status_server import StatusServer
+from workers.start_faults import classify
 from workers.threads import threads_per_worker
 from workers.worker import Worker
 
 logger = get_logger("workers.process")
 
-SLOTS = {"cuda": 256, "cpu": 16}
-"""Sequences held at a time by device type, where RUDOLPH_SLOTS does not say; fewer where memory is short."""
 PARENT_GRACE_S = 15.0
-"""For leaving after the drain, before the process ends itself when its supervisor is gone."""
-WATCHDOG_S = {"cuda": 60.0, "cpu": 300.0}
-"""Limit of one engine step by device type: a CPU scores a large chunk in tens of seconds."""
+"""Seconds after the drain before the process ends itself, if its supervisor has died."""
 
 
 def main() -> int:
-    """Run one worker until it is told to stop; returns the process's exit code."""
+    """Run one worker until a signal. Returns the exit code."""
     try:
         settings = WorkerSettings()
-    except ValidationError as error:
-        sys.stderr.write(f"wrong setting: {error}\n")
+    except ValueError as error:
+        sys.stderr.write(f"error: {settings_fault(error)}\n")
         return exit_codes.MISCONFIGURED
     configure_logging(json=settings.log_format == "json", level=settings.log_level)
     if settings.model is None or settings.redis_url is None:
-        logger.error("setting_missing", message="RUDOLPH_MODEL and RUDOLPH_REDIS_URL must be set")
+        logger.error("setting_missing", message="Set RUDOLPH_MODEL and RUDOLPH_REDIS_URL.")
         return exit_codes.MISCONFIGURED
     if settings.supervised:
-        leave_with_parent(settings.drain_s + PARENT_GRACE_S)
+        exit_when_parent_dies(settings.drain_s + PARENT_GRACE_S)
     torch.set_num_threads(settings.cpu_threads or threads_per_worker(1))
+    device = None
+    event = "model_not_loaded"
     try:
-        device = choose_device(settings.device)
-        rudolph = load_rudolph(settings.model, preset=settings.preset, device=device, dtype=settings.dtype)
-    except (CheckpointError, OSError, RuntimeError, ValueError) as error:
-        # RuntimeError covers CUDA out of memory: the next try would find the same device.
-        logger.error("model_not_loaded", model=str(settings.model), message=str(error))
-        return exit_codes.MISCONFIGURED
-    return _work(settings, rudolph)
+        device = use_device(settings.device, share=settings.gpu_share)
+        rudolph = load_rudolph(
+            settings.model,
+            preset=settings.preset,
+            device=device,
+            dtype=settings.dtype,
+            generation_config=settings.generation_config,
+            normalization=settings.normalize,
+        )
+        event = "engine_not_built"
+        session = Session(rudolph, _engine_settings(settings))
+    except Exception as error:  # every fault of the start ends here, with its exit code
+        fault = classify(error, device, share=settings.gpu_share)
+        if not fault.is_known:
+            logger.exception("start_failed")
+        log = logger.warning if fault.exit_code == exit_codes.UNAVAILABLE else logger.error
+        log(event, model=str(settings.model), message=fault.message)
+        return fault.exit_code
+    return _work(settings, rudolph, session)
+
+
+def _engine_settings(settings: WorkerSettings) -> EngineSettings:
+    return EngineSettings(
+        num_slots=settings.slots,
+        max_step_tokens=settings.step_tokens,
+        weight_format=settings.weight_format,
+    )
 
 
 def model_info(rudolph: Rudolph, folder: Path | None = None) -> ModelInfo:
-    """What the worker announces of its model; `folder` is where it was loaded from, for its age."""
+    """Describe the model for the heartbeat. `folder` is the checkpoint, for the time of its newest file."""
     config = rudolph.config
     tasks = tuple(task for task in Task if task is not Task.ANSWER or task.value in rudolph.tasks)
+    defaults = rudolph.generation.sampling
+    sampling = {
+        str(task): _over(published, defaults.get(task, SamplingDefaults()))
+        for task, published in PUBLISHED_SAMPLING.items()
+    }
     return ModelInfo(
         name=rudolph.name,
         revision=rudolph.revision,
@@ -82,33 +110,26 @@ def model_info(rudolph: Rudolph, folder: Path | None = None) -> ModelInfo:
         right_text_length=config.right_text_length,
         image_codebook_size=config.image_codebook_size,
         tasks=tasks,
-        device=rudolph.device.type,
+        device=rudolph.device.type,  # reported to clients; nothing depends on it
         dtype=str(rudolph.dtype).removeprefix("torch."),
         created_s=max((file.stat().st_mtime for file in _files_in(folder)), default=0.0),
+        sampling=sampling,
+        examples=dict(rudolph.generation.examples),
     )
+
+
+def _over(published: Sampling, own: SamplingDefaults) -> Sampling:
+    given = {name: value for name, value in asdict(own).items() if value is not None}
+    return structs.replace(published, **given)
 
 
 def _files_in(folder: Path | None) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_file()] if folder else []
 
 
-def memory_by_kind(device: torch.device) -> dict[str, int]:
-    """Bytes of the device's memory: allocated and reserved by this process, and in total; zero on a CPU."""
-    if device.type != "cuda":
-        return {"allocated": 0, "reserved": 0, "total": 0}
-    return {
-        "allocated": torch.cuda.memory_allocated(device),
-        "reserved": torch.cuda.memory_reserved(device),
-        "total": torch.cuda.get_device_properties(device).total_memory,
-    }
-
-
-def _work(settings: WorkerSettings, rudolph: Rudolph) -> int:
+def _work(settings: WorkerSettings, rudolph: Rudolph, session: Session) -> int:
     assert settings.redis_url is not None
     worker_id = settings.worker_id or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-    engine = EngineSettings(
-        num_slots=settings.slots or SLOTS[rudolph.device.type], int8_weights=settings.int8_weights
-    )
     try:
         consumer = JobConsumer(
             settings.redis_url, queue=settings.queue_name, worker_id=worker_id, lease_s=settings.lease_s
@@ -116,7 +137,6 @@ def _work(settings: WorkerSettings, rudolph: Rudolph) -> int:
     except (QueueError, ValueError) as error:
         logger.error("redis_url_refused", message=str(error))
         return exit_codes.MISCONFIGURED
-    session = Session(rudolph, engine)
     model = model_info(rudolph, settings.model)
     tracer = open_tracer(
         os.environ, "rudolph-worker", worker=worker_id, model=model.name, revision=model.revision
@@ -130,40 +150,34 @@ def _work(settings: WorkerSettings, rudolph: Rudolph) -> int:
             renew_every_s=settings.renew_every_s,
             emit_grace_s=settings.emit_grace_s,
             drain_s=settings.drain_s,
-            watchdog_s=settings.watchdog_s or WATCHDOG_S[rudolph.device.type],
+            watchdog_s=settings.watchdog_s or session.step_limit_s,
         ),
-        memory=lambda: memory_by_kind(rudolph.device),
+        memory=session.memory,
         tracer=tracer,
     )
     _drain_on_signals(worker)
     try:
-        return _run(worker, settings.worker_metrics_port)
+        return _run(worker, settings)
     finally:
         tracer.close()
 
 
-def _run(worker: Worker, status_port: int | None) -> int:
-    if status_port is None:
+def _run(worker: Worker, settings: WorkerSettings) -> int:
+    host, port = settings.worker_metrics_host, settings.worker_metrics_port
+    if port is None:
         return worker.run()
     try:
-        status = StatusServer(status_port, exposition=worker.exposition, problem=worker.problem)
+        server = MetricsServer(
+            host, port, registry=worker.metrics.registry, problem=worker.problem, unready=worker.unready
+        )
     except OSError as error:
-        logger.error("port_not_free", port=status_port, message=str(error))
+        logger.error("metrics_port_not_free", host=host, port=port, message=str(error))
         return exit_codes.MISCONFIGURED
-    status.start()
+    server.start()
     try:
         return worker.run()
     finally:
-        status.close()
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto`: the first CUDA device if there is one, else the CPU. RuntimeError: there is no such device."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise RuntimeError(f"device {name} was asked for, but torch {torch.__version__} sees no CUDA device")
-    return torch.device(name)
+        server.close()
 
 
 def _drain_on_signals(worker: Worker) -> None:

@@ -1,7 +1,6 @@
-"""Many jobs over one engine: plans are driven, events are collected, faults stay with their job.
+"""Runs many jobs on one engine. A fault in one job does not affect the others.
 
-Knows plans and the engine; knows no Redis, no leases and no clock of a queue. The worker loop and the command
-line's local mode both stand on it.
+Knows plans and the engine; knows no Redis and no leases. The worker and the command line's local mode use it.
 """
 
 import logging
@@ -9,29 +8,29 @@ from dataclasses import dataclass
 
 import torch
 
-from jobs.events import EventBody
-from jobs.job import Job
-from jobs.results import JobFailure, Outcome
+from jobs.contract.events import EventBody
+from jobs.contract.job import Job
+from jobs.contract.results import JobFailure, Outcome
 from model.rudolph import Rudolph
 from workers.engine.engine import Engine
 from workers.engine.settings import EngineSettings
 from workers.engine.statistics import StepStatistics
 from workers.engine.work import (
-    DecodePictures,
-    EncodePictures,
+    DecodeImages,
+    EncodeImages,
     EngineEvent,
     WorkDone,
     WorkFailed,
     WorkResult,
 )
-from workers.planner import Plan, Refused, narrate, plan
+from workers.planner import Plan, Refused, plan, to_job_event
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something to tell a waiting client: progress, a partial picture or text."""
+    """An event of a running job: progress, a partial image or text."""
 
     job_id: str
     body: EventBody
@@ -39,7 +38,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Finished:
-    """The job's outcome, and its share of the time that the engine spent."""
+    """The job's outcome, and its share of the engine's time."""
 
     job_id: str
     outcome: Outcome
@@ -60,11 +59,11 @@ class _Running:
     job: Job
     plan: Plan
     has_asked: bool = False
-    """The engine knows its rows; before, the job's own word counts."""
+    """False until the plan has submitted work; until then `job.num_sequences` is used."""
 
 
 class Session:
-    """Drives jobs over one engine. Not thread-safe: one thread owns it."""
+    """Runs jobs on one engine. Not thread-safe."""
 
     def __init__(self, rudolph: Rudolph, settings: EngineSettings | None = None) -> None:
         self._rudolph = rudolph
@@ -74,37 +73,46 @@ class Session:
 
     @property
     def has_work(self) -> bool:
-        """Whether `step` has something to do or to tell."""
+        """Whether `step` has work or events."""
         return bool(self._jobs) or bool(self._events)
 
     @property
     def job_ids(self) -> frozenset[str]:
-        """Jobs that are not finished."""
+        """Ids of the jobs that are not finished."""
         return frozenset(self._jobs)
 
     @property
-    def free_rows(self) -> int:
-        """Slots that no job here holds, waits for, or will ask for."""
+    def free_slots(self) -> int:
+        """Slots that no job of this session holds or will need."""
         asked = sum(
-            self._engine.rows_of(job_id) if running.has_asked else running.job.rows
+            self._engine.sequences_of(job_id) if running.has_asked else running.job.num_sequences
             for job_id, running in self._jobs.items()
         )
         return max(0, self._engine.num_slots - asked)
 
     @property
     def num_slots(self) -> int:
-        """Rows that run at once; fewer than asked for where the device's memory holds no more."""
+        """Sequences that run at a time; fewer than configured where the device's memory is too small."""
         return self._engine.num_slots
 
+    def memory(self) -> dict[str, int]:
+        """Return the bytes of the device's memory by kind, as `Backend.memory` does."""
+        return self._engine.memory()
+
+    @property
+    def step_limit_s(self) -> float:
+        """Seconds after which a step of this engine hangs."""
+        return self._engine.traits.step_limit_s
+
     def submit(self, job: Job) -> None:
-        """Take a job; what is wrong with it becomes its outcome. ValueError for an id that runs already."""
+        """Start a job. A fault of the job becomes its outcome. Raises ValueError if the id runs already."""
         if job.id in self._jobs:
-            raise ValueError(f"job {job.id} runs already")
+            raise ValueError(f"Job {job.id} runs already.")
         running = self._jobs[job.id] = _Running(job, plan(job, self._rudolph))
         self._advance(running, None)
 
     def cancel(self, job_id: str) -> bool:
-        """Forget a job; nothing more is told of it. False if it is not here (any more)."""
+        """Drop a job and its events. Returns False if it is not in this session."""
         running = self._jobs.pop(job_id, None)
         if running is None:
             return False
@@ -114,7 +122,7 @@ class Session:
         return True
 
     def step(self) -> SessionStep:
-        """One step of the engine; what it brings moves the plans on."""
+        """Run one step of the engine, and continue the plans whose work it finished."""
         output = self._engine.step()
         for event in output.events:
             self._take(event)
@@ -122,7 +130,7 @@ class Session:
         return SessionStep(events, output.statistics)
 
     def close(self) -> None:
-        """Forget all jobs and stop the engine's threads."""
+        """Drop all jobs and stop the engine's threads."""
         for job_id in list(self._jobs):
             self.cancel(job_id)
         self._engine.close()
@@ -136,10 +144,10 @@ class Session:
         elif isinstance(event, WorkFailed):
             self._advance(running, event.error)
         else:
-            self._events.append(Notice(event.owner, narrate(event, self._rudolph)))
+            self._events.append(Notice(event.owner, to_job_event(event, self._rudolph)))
 
     def _advance(self, running: _Running, answer: WorkResult | Exception | None) -> None:
-        """Give the plan its answer; it asks for more, or the job is finished."""
+        """Send the plan the result of its work; it returns more work, or the job is finished."""
         job = running.job
         try:
             if isinstance(answer, Exception):
@@ -156,7 +164,7 @@ class Session:
             _log.exception("job %s failed", job.id)
             self._finish(job.id, _failure_of(error))
         else:
-            running.has_asked = running.has_asked or not isinstance(work, EncodePictures | DecodePictures)
+            running.has_asked = running.has_asked or not isinstance(work, EncodeImages | DecodeImages)
             self._engine.submit(job.id, work, job.priority)
 
     def _finish(self, job_id: str, outcome: Outcome) -> None:
@@ -166,5 +174,7 @@ class Session:
 
 def _failure_of(error: Exception) -> JobFailure:
     if isinstance(error, torch.OutOfMemoryError):
-        return JobFailure("out_of_memory", "the device has too little memory for this job")
-    return JobFailure("internal_error", "the worker could not do this job")
+        return JobFailure(
+            "out_of_memory", "The memory of the device is too small for this job. Ask for fewer candidates."
+        )
+    return JobFailure("internal_error", "The worker failed at this job. Its log has the details.")

@@ -1,17 +1,34 @@
-"""What a step of the engine adds to the worker's metrics."""
+"""The metrics of a worker: those of its model and device, and the statistics of each engine step."""
 
+from collections.abc import Callable
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry
+
+from jobs.contract.worker_info import ModelInfo
 from telemetry.metrics import WorkerMetrics
 from workers.engine.engine import StepStatistics
 
 
+def new_metrics(model: ModelInfo, *, num_slots: int, memory: Callable[[], dict[str, int]]) -> WorkerMetrics:
+    """Return the metrics of one worker. `memory` returns bytes of the CUDA device by kind, at each scrape."""
+    metrics = WorkerMetrics(CollectorRegistry(), version=version("rudolph-server"))
+    for kind in memory():
+        metrics.gpu_memory_bytes.labels(kind).set_function(lambda kind=kind: memory()[kind])
+    labels = (model.name, model.revision, str(model.generation), model.device, model.dtype)
+    metrics.model_info.labels(*labels).set(1)
+    metrics.kv_slots.set(num_slots)
+    return metrics
+
+
 def observe_step(metrics: WorkerMetrics, statistics: StepStatistics) -> None:
-    """A phase that did not take part in the step leaves no sample, so that quantiles speak of real calls."""
+    """Observe one step. A phase that did not run leaves no sample, so quantiles count real calls only."""
     for phase, seconds in statistics.seconds.items():
         if seconds > 0:
             metrics.step_seconds.labels(phase).observe(seconds)
-    if rows := statistics.rows.get("decode", 0):
+    if rows := statistics.sequences.get("decode", 0):
         metrics.batch_rows.observe(rows)
     metrics.images_total.inc(statistics.images)
     metrics.tokens_total.inc(statistics.tokens)
     metrics.kv_slots_used.set(statistics.slots_used)
-    metrics.kv_slots_total.set(statistics.slots_total)
+    metrics.kv_slots.set(statistics.slots_total)

@@ -1,16 +1,14 @@
-"""Keeps worker processes alive: one per GPU, or as many as asked for on a CPU.
+"""Runs worker processes: one for each GPU, or a given number on a CPU.
 
-A worker that ends is started again after a pause that doubles while it keeps failing. One that reports a
-wrong setting or checkpoint is not: the same would happen again. Workers watch a pipe from here, so none
-outlives the supervisor however it dies. Knows processes and exit codes; nothing of models or queues.
+A worker that ends is restarted after a pause that doubles with every failure. One that reports a wrong
+setting or checkpoint is not restarted. Workers read a pipe from the supervisor, so they end with it. Knows
+processes and exit codes; knows no models and no queues.
 """
 
 import os
-import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -20,45 +18,26 @@ from pathlib import Path
 
 from telemetry.logging import get_logger
 from workers import exit_codes
+from workers.child_process import PYTHON, import_path
 
 logger = get_logger("workers.supervisor")
 
-COMMAND = (sys.executable, "-m", "workers")
+COMMAND = (*PYTHON, "-m", "workers")
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 30.0
 HEALTHY_AFTER_S = 60.0
-"""A worker that lived this long starts again at once, and its pauses begin anew."""
+"""A worker that ran this long is restarted at once, and its failures are forgotten."""
 POLL_S = 0.1
 FAULT_SIGNALS = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
 )
-"""A fault inside the process, so its batch may be the cause. SIGKILL comes from outside and says nothing,
-unless the kernel sent it for want of memory."""
+"""Signals of faults that the batch of the process may have caused. SIGKILL is one of them only if the kernel
+sent it because memory ran out."""
 OOM_POLL_S = 1.0
 
 
-def worker_devices(device: str, num_workers: int | None) -> list[str]:
-    """The device of each worker: one per GPU unless a number is given; several share a GPU in turn.
-
-    `device` is auto, cpu, cuda (all visible devices) or cuda:N.
-    """
-    gpus = [] if device == "cpu" else [f"cuda:{index}" for index in range(visible_gpus())]
-    if device in ("auto", "cuda") and gpus:
-        return [gpus[index % len(gpus)] for index in range(num_workers or len(gpus))]
-    return [device] * (num_workers or 1)
-
-
-def visible_gpus(devices: Path = Path("/dev")) -> int:
-    """NVIDIA devices that a process started here would see, without loading torch to ask."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    present = sum(1 for path in devices.glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name))
-    if chosen is None:
-        return present
-    return min(present, len([name for name in chosen.split(",") if name.strip() not in ("", "-1")]))
-
-
 def out_of_memory_kills(statistics: Path = Path("/proc/vmstat")) -> int:
-    """Processes that the kernel has killed for want of memory since it started; 0 where it does not say."""
+    """Return how many processes the kernel has killed because memory ran out; 0 where it has no count."""
     try:
         lines = statistics.read_text().splitlines()
     except OSError:
@@ -68,7 +47,7 @@ def out_of_memory_kills(statistics: Path = Path("/proc/vmstat")) -> int:
 
 @dataclass
 class _Slot:
-    """One place for a worker process. Owned by the supervisor's thread."""
+    """One worker process and its restarts. Only the supervisor's thread uses it."""
 
     index: int
     environment: Mapping[str, str]
@@ -78,24 +57,25 @@ class _Slot:
     restart_at_s: float = 0.0
     failures: int = 0
     closed: bool = False
-    """No further restarts: drained on its own accord or misconfigured."""
+    """No further restarts: the worker was misconfigured, or an operator has drained it."""
 
 
 @dataclass
 class Supervisor:
-    """`environments` has the variables of each worker on top of this process's own."""
+    """`environments` has the variables of each worker, in addition to those of this process."""
 
     environments: Sequence[Mapping[str, str]]
     stop_grace_s: float = 40.0
-    """From SIGTERM to SIGKILL; longer than a worker's own drain."""
+    """Seconds from SIGTERM to SIGKILL; longer than the drain of a worker."""
     command: Sequence[str] = COMMAND
-    on_crash: Callable[[str, str], None] | None = None
-    """Told the id and the reason of a worker that died of a fault it could not report itself."""
+    on_end: Callable[[str, str, str | None], None] | None = None
+    """Called for each worker that ended unasked and is started again: its id, the reason in a word, and the
+    fault that it died of and could not report, if there is one."""
     _slots: list[_Slot] = field(init=False)
     _stopping: threading.Event = field(init=False, default_factory=threading.Event)
     _thread: threading.Thread = field(init=False)
     _oom_kills: tuple[int, int] = (0, 0)
-    """The last two readings, so that a kill is compared with a count from before it."""
+    """The last two readings, so that a kill is compared with a count from before the kill."""
 
     def __post_init__(self) -> None:
         self._slots = [_Slot(index, environment) for index, environment in enumerate(self.environments)]
@@ -108,22 +88,22 @@ class Supervisor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask every worker to drain, wait, then kill what is left. Safe to call twice."""
+        """Drain all workers, wait, and kill those that are left. Safe to call twice."""
         self._stopping.set()
         self._thread.join()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Until stopped, or until no worker is left that could run. False: the time is over."""
+        """Wait until stopped, or until no worker is left to restart. Returns False after `timeout_s`."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def request_stop(self) -> None:
-        """`stop` without waiting, for signal handlers."""
+        """Stop without waiting, for signal handlers."""
         self._stopping.set()
 
     @property
     def misconfigured(self) -> bool:
-        """Some worker said that its settings or its checkpoint are wrong."""
+        """Whether a worker reported wrong settings or a wrong checkpoint."""
         return any(_code(slot) == exit_codes.MISCONFIGURED for slot in self._slots)
 
     @property
@@ -152,16 +132,20 @@ class Supervisor:
         code = slot.process.poll()
         if code is None:
             return
-        if code == exit_codes.MISCONFIGURED:
-            logger.error("worker_misconfigured", index=slot.index)
+        if code in (exit_codes.MISCONFIGURED, exit_codes.RETIRED):
+            if code == exit_codes.RETIRED:
+                logger.info("worker_retired", index=slot.index)
+            else:
+                logger.error("worker_misconfigured", index=slot.index)
             _close_pipe(slot.process)
             slot.closed = True
             return
-        reason = self._fault(code)
-        if reason is not None and self.on_crash is not None:
-            self.on_crash(slot.worker_id, reason)
+        if self.on_end is not None:
+            self.on_end(slot.worker_id, exit_codes.reason_of(code), self._fault(code))
         lived_s = time.monotonic() - slot.started_s
-        slot.failures = 0 if lived_s >= HEALTHY_AFTER_S else slot.failures + 1
+        # A worker that could not start may have taken long to find out; it was not healthy.
+        is_healthy = lived_s >= HEALTHY_AFTER_S and code != exit_codes.UNAVAILABLE
+        slot.failures = 0 if is_healthy else slot.failures + 1
         pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** (slot.failures - 1)) if slot.failures else 0.0
         slot.restart_at_s = time.monotonic() + pause_s
         _close_pipe(slot.process)
@@ -171,27 +155,28 @@ class Supervisor:
         )
 
     def _fault(self, code: int) -> str | None:
-        """Why a process that ended so may have died of its work; None: it did not, or has said so itself."""
+        """Return why a process may have died of its batch; None if it did not, or has reported it itself."""
         if -code in FAULT_SIGNALS:
-            return f"the worker died of {signal.Signals(-code).name}"
+            return f"The worker died of {signal.Signals(-code).name}."
         if -code == signal.SIGKILL and out_of_memory_kills() > self._oom_kills[0]:
-            return "the worker was killed for want of memory"
+            return "The kernel killed the worker because memory ran out."
         return None
 
     def _spawn(self, slot: _Slot) -> None:
         slot.started_s = time.monotonic()
-        # Anew for each process: what the last one held is not this one's.
+        # A new id for each process: the queue keeps the jobs of the last process under its id.
         slot.worker_id = f"{socket.gethostname()}-{slot.index}-{uuid.uuid4().hex[:8]}"
         slot.process = subprocess.Popen(
             self.command,
             env={
                 **os.environ,
+                **import_path(),
                 **slot.environment,
                 "RUDOLPH_WORKER_ID": slot.worker_id,
                 "RUDOLPH_SUPERVISED": "true",
             },
             stdin=subprocess.PIPE,
-            # Ctrl-C in a terminal goes to the whole group; workers are told to drain by us alone.
+            # Ctrl-C in a terminal goes to the whole group, but only the supervisor drains workers.
             start_new_session=True,
         )
         logger.info("worker_spawned", index=slot.index, pid=slot.process.pid)

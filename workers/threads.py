@@ -1,4 +1,4 @@
-"""How many threads one worker may use, from what the machine gives this process."""
+"""The number of threads of one worker, from the cores that this process may use."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def physical_cores() -> int:
-    """Physical cores this process may run on: affinity and a container's quota included, at least 1."""
+    """Return the physical cores of this process, at least 1, by its affinity and its container's quota."""
     logical = psutil.cpu_count(logical=True) or 1
     physical = psutil.cpu_count(logical=False) or logical
     if hasattr(os, "sched_getaffinity"):
@@ -19,12 +19,12 @@ def physical_cores() -> int:
 
 
 def threads_per_worker(num_workers: int) -> int:
-    """Intra-operation threads of each of so many workers on this machine."""
+    """Return the intra-operation threads of each of `num_workers` workers on this machine."""
     return max(1, physical_cores() // max(1, num_workers))
 
 
 def _quota(file: Path) -> int | None:
-    """Cores of a cgroup v2 limit, rounded down; None where there is none."""
+    """Return the cores of a cgroup v2 limit, rounded down; None if there is no limit."""
     try:
         quota, period = file.read_text().split()
     except (OSError, ValueError):

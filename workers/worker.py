@@ -1,8 +1,6 @@
-"""The worker: claims jobs, steps the session that runs them, hands events and outcomes to the outbox.
+"""The worker: Claimer claims jobs, LeaseKeeper renews leases, Outbox sends results, Watchdog ends a hang.
 
-Knows the order of things; the promises live in its parts: `Claimer` takes, `LeaseKeeper` keeps, `Outbox`
-says, `Watchdog` gives up. The engine loop is the only thread that touches the session, and it never waits for
-Redis.
+The engine loop here is the only thread that uses the session, and it never waits for Redis.
 """
 
 import os
@@ -10,43 +8,32 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry
-
-from jobs.announcements import ModelInfo, WorkerInfo
-from jobs.consumer import JobConsumer
-from jobs.errors import QueueError
-from jobs.events import PartialImage, PartialText
+from jobs.contract.errors import QueueError
+from jobs.contract.events import PartialImage, PartialText
+from jobs.contract.worker_info import ModelInfo, WorkerInfo
+from jobs.worker.consumer import JobConsumer
 from telemetry.logging import get_logger
-from telemetry.metrics import WorkerMetrics, exposition
+from telemetry.metrics import exposition
 from telemetry.tracing import Tracer
 from workers import exit_codes
 from workers.claimer import Claimer
-from workers.heartbeat import TTL_S, Heartbeat
-from workers.holds import Hold, Holds
+from workers.heartbeat import Heartbeat
+from workers.joining import join
 from workers.lease_keeper import LeaseKeeper
+from workers.leases import LeaseTable, RunningJob
 from workers.options import WorkerOptions
 from workers.outbox import Outbox
-from workers.pulse import Pulse, Watchdog
 from workers.session import Finished, Session, SessionEvent
-from workers.step_metrics import observe_step
+from workers.step_metrics import new_metrics, observe_step
+from workers.watchdog import LoopTimer, Watchdog
 
 logger = get_logger("workers.worker")
 
 IDLE_WAIT_S = 0.2
-GONE_TTL_S = 0.01
 FLUSH_S = 5.0
-"""How long results in line may take to reach Redis when the process leaves."""
-
-
-@dataclass
-class _Running:
-    hold: Hold
-    accepted_s: float
-    """Monotonic time at which the queue took the job, as far as this machine can tell."""
-    has_shown: bool = False
-    """A partial picture or text is out."""
+"""Time for queued results to reach Redis when the process ends."""
 
 
 class Worker:
@@ -63,28 +50,25 @@ class Worker:
         memory: Callable[[], dict[str, int]],
         tracer: Tracer | None = None,
     ) -> None:
-        """`memory` gives bytes of the CUDA device by kind (allocated, reserved, total)."""
+        """`memory` returns bytes of the CUDA device by kind (allocated, reserved, total)."""
         self._session = session
         self._consumer = consumer
         self._id = worker_id
         self._model = model
         self._options = options
-        self._memory = memory
-        self.metrics = WorkerMetrics(CollectorRegistry())
-        labels = (model.name, model.revision, str(model.generation), model.device, model.dtype)
-        self.metrics.model_info.labels(*labels).set(1)
-        self.metrics.kv_slots_total.set(session.num_slots)
-        self._holds = Holds()
-        self._pulse = Pulse()
+        self.metrics = new_metrics(model, num_slots=session.num_slots, memory=memory)
+        self._leases = LeaseTable()
+        self._timer = LoopTimer()
         self._wake = threading.Event()
+        self._joined = threading.Event()
         self._draining = threading.Event()
-        self._running: dict[str, _Running] = {}
-        """What the session works on; the engine loop's own."""
+        self._running: dict[str, RunningJob] = {}
+        """Jobs of the session. Only the engine loop uses it."""
         self._solo: str | None = None
         self._keeper = LeaseKeeper(
             consumer,
-            self._holds,
-            self._pulse,
+            self._leases,
+            self._timer,
             self.metrics,
             every_s=options.renew_every_s,
             grace_s=options.emit_grace_s,
@@ -92,66 +76,79 @@ class Worker:
         )
         self._outbox = Outbox(
             consumer,
-            self._holds,
+            self._leases,
             self.metrics,
             model=f"{model.name}@{model.revision}",
             may_emit=lambda: self._keeper.may_emit,
         )
-        self._claimer = Claimer(consumer, self._holds, self.metrics, self._wake, tracer or Tracer())
-        self._heartbeat = Heartbeat(consumer, self._describe)
-        self._watchdog = Watchdog(self._pulse, limit_s=options.watchdog_s, on_hang=self._give_up)
+        self._claimer = Claimer(consumer, self._leases, self.metrics, self._wake, tracer or Tracer())
+        self._heartbeat = Heartbeat(consumer, self._describe, on_stop=self.drain)
+        self._watchdog = Watchdog(self._timer, limit_s=options.watchdog_s, on_hang=self._exit_hung)
 
     # ---- from other threads --------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Claim nothing more, finish what runs for `drain_s`, give the rest back. Fit for signal handlers."""
+        """Stop claiming, finish running jobs for `drain_s`, release the rest. Safe in signal handlers."""
         self._draining.set()
         self._wake.set()
 
     def exposition(self) -> bytes:
-        """The worker's metrics now."""
-        for kind, size in self._memory().items():
-            self.metrics.gpu_memory_bytes.labels(kind).set(size)
+        """Return the worker's metrics in the Prometheus text format."""
         return exposition(self.metrics.registry)
 
     def problem(self) -> str | None:
-        """What the health check should complain about."""
-        if (stuck_s := self._pulse.stuck_for_s()) > self._options.watchdog_s:
-            return f"a model step has taken {stuck_s:.0f} s"
-        if self._heartbeat.silent_for_s > 3 * TTL_S:
-            return f"Redis has not taken a heartbeat for {self._heartbeat.silent_for_s:.0f} s"
+        """Return why the process must be restarted, as a sentence; None if it is healthy."""
+        if (running_s := self._timer.running_for_s()) > self._options.watchdog_s:
+            return f"A model step has been running for {running_s:.0f} s."
         return None
+
+    def unready(self) -> str | None:
+        """Return why the worker cannot take jobs now, as a sentence; None if it can."""
+        if self._draining.is_set():
+            return "The worker is draining."
+        if not self._joined.is_set():
+            return "The worker has not joined its queue yet."
+        return self._heartbeat.problem()
 
     # ---- the engine loop -----------------------------------------------------------------------------------
 
     def run(self) -> int:
+        """Work until `drain` or a crash. Returns the exit code."""
+        if (refusal := join(self._consumer, self._describe, self._draining)) is not None:
+            logger.error("worker_refused", worker=self._id, message=refusal)
+            self._consumer.close()
+            self._session.close()
+            return exit_codes.MISCONFIGURED
+        self._joined.set()
         for thread in (self._heartbeat, self._keeper, self._outbox, self._claimer, self._watchdog):
             thread.start()
         logger.info("worker_started", worker=self._id, model=self._model.name, device=self._model.device)
         try:
             while not self._draining.is_set():
-                self._turn()
+                self._iterate()
             self._finish_what_runs()
         except Exception as error:
-            logger.exception("engine_crashed", worker=self._id, jobs=len(self._holds.attempts()))
+            logger.exception("engine_crashed", worker=self._id, jobs=len(self._leases.attempts()))
             self._report_crash(f"{type(error).__name__}: {error}")
             return exit_codes.CRASHED
         self._leave()
-        return exit_codes.DRAINED
+        if self._heartbeat.refusal is not None:
+            return exit_codes.MISCONFIGURED
+        return exit_codes.RETIRED if self._heartbeat.is_retired else exit_codes.DRAINED
 
-    def _turn(self) -> None:
-        with self._pulse.turn():
+    def _iterate(self) -> None:
+        with self._timer.iteration():
             self._drop_revoked()
             self._admit()
             self._step()
         alone = self._solo is not None or self._claimer.first() is not None
-        self._claimer.offer(0 if alone else self._session.free_rows)
+        self._claimer.offer(0 if alone else self._session.free_slots)
         if not self._session.has_work and self._claimer.first() is None:
             self._wake.wait(IDLE_WAIT_S)
             self._wake.clear()
 
     def _admit(self) -> None:
-        """Move jobs from the inbox into the session; one that must run alone waits for the rest."""
+        """Move jobs from the inbox into the session; one that must run alone waits for an empty session."""
         if self._solo is not None:
             return
         while (claimed := self._claimer.first()) is not None:
@@ -159,22 +156,21 @@ class Worker:
             if claimed.solo and self._session.job_ids:
                 return
             self._claimer.take()
-            if (hold := self._holds.find(job.id, claimed.attempt)) is None:
+            if (lease := self._leases.find(job.id, claimed.attempt)) is None:
                 continue
-            # An older attempt of it, lost and come back to this very worker.
+            # An older attempt of the job may still run here, lost and claimed again by this worker.
             self._session.cancel(job.id)
             self._session.submit(job)
-            self._running[job.id] = _Running(hold, time.monotonic() - claimed.queued_s)
-            fields = hold.span.log_fields
-            logger.info("job_started", job=job.id, task=job.task.value, attempt=hold.attempt, **fields)
+            self._running[job.id] = RunningJob(lease, time.monotonic() - claimed.queued_s)
+            logger.info("job_started", job=job.id, task=job.task.value, **lease.log_fields)
             if claimed.solo:
                 self._solo = job.id
                 return
 
     def _drop_revoked(self) -> None:
-        for job_id, attempt in self._holds.take_revoked():
+        for job_id, attempt in self._leases.take_revoked():
             running = self._running.get(job_id)
-            if running is not None and running.hold.attempt == attempt:
+            if running is not None and running.lease.attempt == attempt:
                 self._session.cancel(job_id)
                 self._forget(job_id)
 
@@ -190,14 +186,14 @@ class Worker:
     def _emit(self, event: SessionEvent) -> None:
         running = self._running[event.job_id]
         if isinstance(event, Finished):
-            self._outbox.commit(event.job_id, running.hold, event.outcome, event.compute_s)
+            self._outbox.commit(event.job_id, running.lease, event.outcome, event.compute_s)
             self._forget(event.job_id)
             return
         if isinstance(event.body, PartialImage | PartialText) and not running.has_shown:
             running.has_shown = True
-            running.hold.span.first_partial()
+            running.lease.span.first_partial()
             self.metrics.time_to_first_partial_seconds.observe(time.monotonic() - running.accepted_s)
-        self._outbox.publish(event.job_id, running.hold.attempt, event.body)
+        self._outbox.publish(event.job_id, running.lease.attempt, event.body)
 
     def _forget(self, job_id: str) -> None:
         self._running.pop(job_id, None)
@@ -207,13 +203,13 @@ class Worker:
     # ---- leaving -------------------------------------------------------------------------------------------
 
     def _finish_what_runs(self) -> None:
-        logger.info("draining", worker=self._id, jobs=len(self._holds.attempts()))
+        logger.info("draining", worker=self._id, jobs=len(self._leases.attempts()))
         self._heartbeat.beat_now()
         self._claimer.stop()
         deadline_s = time.monotonic() + self._options.drain_s
         while time.monotonic() < deadline_s:
-            self._give_back_unstarted()
-            with self._pulse.turn():
+            self._release_unstarted()
+            with self._timer.iteration():
                 self._drop_revoked()
                 self._step()
             if not self._session.has_work:
@@ -221,58 +217,58 @@ class Worker:
                     break
                 time.sleep(0.01)
         self._claimer.join(2.0)
-        self._give_back_unstarted()
+        self._release_unstarted()
 
-    def _give_back_unstarted(self) -> None:
+    def _release_unstarted(self) -> None:
         while self._claimer.first() is not None:
             claimed = self._claimer.take()
             self._release({claimed.job.id: claimed.attempt})
 
-    def _release(self, holds: dict[str, int]) -> None:
-        for job_id, attempt in holds.items():
-            self._holds.remove(job_id, attempt)
+    def _release(self, held: dict[str, int]) -> None:
+        for job_id, attempt in held.items():
+            self._leases.remove(job_id, attempt)
         try:
-            self._consumer.release(holds)
+            self._consumer.release(held)
         except QueueError as error:
-            logger.warning("release_failed", jobs=len(holds), error=str(error))
+            logger.warning("release_failed", jobs=len(held), error=str(error))
         else:
-            logger.info("jobs_given_back", jobs=list(holds))
+            logger.info("jobs_released", jobs=list(held))
 
     def _leave(self) -> None:
         running = self._session.job_ids
         for job_id in running:
             self._session.cancel(job_id)
-        unfinished = {job: attempt for job, attempt in self._holds.attempts().items() if job in running}
+        unfinished = {job: attempt for job, attempt in self._leases.attempts().items() if job in running}
         if unfinished:
             self._release(unfinished)
         if not self._outbox.close(FLUSH_S):
-            logger.warning("results_unsent", jobs=list(self._holds.attempts()))
+            logger.warning("results_unsent", jobs=list(self._leases.attempts()))
         self._stop_threads()
         self._session.close()
         logger.info("worker_stopped", worker=self._id)
 
     def _report_crash(self, reason: str) -> None:
-        """Send what is done, then tell the queue that the batch crashed."""
+        """Send finished results, then report the crash of the batch."""
         self._claimer.stop()
         self._claimer.join(2.0)
-        # Jobs that never reached the engine have no part in it.
-        self._give_back_unstarted()
+        # Jobs that never reached the engine are not suspects.
+        self._release_unstarted()
         self._outbox.close(FLUSH_S)
-        self._blame("worker_crashed", reason)
+        self._report_batch("worker_crashed", reason)
         self._stop_threads()
 
-    def _give_up(self, stuck_s: float) -> None:
-        """From the watchdog's thread: the engine loop will not return, so the process ends here."""
-        logger.critical("step_hung", worker=self._id, stuck_s=round(stuck_s, 1))
-        self._blame("step_hung", f"a model step took over {stuck_s:.0f} s")
+    def _exit_hung(self, running_s: float) -> None:
+        """End the process from the watchdog's thread, because the engine loop does not return."""
+        logger.critical("step_hung", worker=self._id, running_s=round(running_s, 1))
+        self._report_batch("step_hung", f"A model step took over {running_s:.0f} s.")
         os._exit(exit_codes.HUNG)
 
-    def _blame(self, code: str, message: str) -> None:
-        """The jobs that are held took the worker down: they run again, alone."""
+    def _report_batch(self, code: str, message: str) -> None:
+        """Report the held jobs as a crashed batch: they run again, each alone."""
         try:
-            self._consumer.report_crash(self._holds.attempts(), code=code, message=message)
+            self._consumer.report_crash(self._leases.attempts(), code=code, message=message)
         except QueueError as error:
-            # Their leases run out; the queue then counts nothing against them.
+            # Their leases expire, which the queue does not count as a crash.
             logger.warning("crash_not_reported", error=str(error))
 
     def _stop_threads(self) -> None:
@@ -281,10 +277,10 @@ class Worker:
         for thread in (self._keeper, self._heartbeat):
             thread.join(2.0)
         try:
-            # Gone from the list of workers now, not when the last beat has faded.
-            self._consumer.heartbeat(self._describe(), ttl_s=GONE_TTL_S)
+            # Leaves the list of workers now, not when the last heartbeat expires.
+            self._consumer.leave(self._describe())
         except QueueError as error:
-            logger.debug("farewell_failed", error=str(error))
+            logger.debug("last_heartbeat_failed", error=str(error))
         self._consumer.close()
 
     def _describe(self) -> WorkerInfo:
@@ -295,5 +291,6 @@ class Worker:
             model=self._model,
             slots=self._session.num_slots,
             draining=self._draining.is_set(),
+            version=version("rudolph-server"),
             metrics=self.exposition(),
         )

@@ -1,32 +1,30 @@
-"""Continuous batching: works go in, steps are taken, events come out.
+"""The engine: continuous batching of work items over one backend. Work goes in, steps run, events come out.
 
-Knows who waits for what; the scheduler decides, the runner computes. No Redis, no HTTP, no tasks. A fault of
-one owner's work ends that work alone; what `step` raises is a fault of the engine itself.
+The scheduler decides, the backend computes. No Redis, no HTTP, no tasks. A fault of one owner's work ends
+that work alone; an exception from `step` is a fault of the engine itself.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
-from model.config import EOS_ID
-from model.layout import Segment
+from model.backends import choose_backend
+from model.backends.base import Backend, Traits
+from model.network.layout import Segment
 from model.rudolph import Rudolph
-from workers.engine.memory import build_what_fits
-from workers.engine.pictures import CUDA_BATCH, PictureDesk
+from workers.engine.batch import BatchBuilder
+from workers.engine.image_codec import ImageCodecWorker
+from workers.engine.launched import Launched
 from workers.engine.progress import due_partials, partial_of, progress_of, streamed
-from workers.engine.rehearsal import rehearse
-from workers.engine.runner import Drawn, Runner
-from workers.engine.scheduler import SPARE_LEFT_SLOTS, Scheduler, StepPlan
-from workers.engine.score_group import ScoreChunk, ScoreGroup
-from workers.engine.scorer import ChunkScores, score_chunk
-from workers.engine.sequence import GenerateGroup, Row
+from workers.engine.scheduler import SPARE_LEFT_SLOTS, ForcedRun, Scheduler, StepPlan
+from workers.engine.score_group import ScoreGroup
+from workers.engine.sequence import GenerateGroup, Sequence
 from workers.engine.settings import EngineSettings
 from workers.engine.statistics import Meter, StepStatistics
-from workers.engine.transfer import FromDevice
 from workers.engine.work import (
-    DecodePictures,
-    EncodePictures,
+    DecodeImages,
+    EncodeImages,
     EngineEvent,
     Score,
     Work,
@@ -35,7 +33,7 @@ from workers.engine.work import (
 )
 
 IDLE_WAIT_S = 0.05
-"""Longest that a step waits when only the picture threads have something to do."""
+"""Longest wait of a step when only the image tokenizer has work."""
 
 
 @dataclass(frozen=True)
@@ -44,62 +42,57 @@ class StepOutput:
     statistics: StepStatistics
 
 
-@dataclass
-class _Launched:
-    """A step that the device has been given, and what is still to be read from it."""
-
-    groups: list[GenerateGroup | ScoreGroup] = field(default_factory=list[GenerateGroup | ScoreGroup])
-    """Those that came further."""
-    drawn: list[Drawn] = field(default_factory=list[Drawn])
-    scores: list[tuple[ScoreChunk, ChunkScores]] = field(default_factory=list[tuple[ScoreChunk, ChunkScores]])
-    complete: list[Row] = field(default_factory=list[Row])
-    """Pictures that are complete, and `partial` ones with their number of finished rows of cells."""
-    partial: list[tuple[Row, int]] = field(default_factory=list[tuple[Row, int]])
-    codes: FromDevice | None = None
-    """Of the complete ones, then of the partial ones."""
-
-
 class Engine:
     """One model on one device. Not thread-safe: one thread owns it."""
 
-    def __init__(self, rudolph: Rudolph, settings: EngineSettings) -> None:
+    def __init__(self, rudolph: Rudolph, settings: EngineSettings, backend: Backend | None = None) -> None:
+        """`backend`: None for the one that `choose_backend` returns."""
         self._config = rudolph.config
-        step_tokens = settings.step_tokens(rudolph.device.type)
-        rudolph.transformer.pack(int8=settings.int8_weights)
-
-        def runner_of(num_slots: int) -> Runner:
-            runner = Runner(rudolph.transformer, num_slots + SPARE_LEFT_SLOTS, num_slots)
-            if rudolph.device.type == "cuda":
-                rehearse(rudolph, runner.cache, step_tokens, CUDA_BATCH)
-            return runner
-
-        self._runner, self._num_slots = build_what_fits(runner_of, settings.num_slots)
+        self._backend = backend or choose_backend(rudolph, settings.weight_format)
+        traits = self.traits
+        step_tokens = settings.max_step_tokens or traits.step_tokens
+        num_slots = settings.num_slots or traits.num_slots
+        self._num_slots = self._backend.warmup(num_slots, SPARE_LEFT_SLOTS, step_tokens)
         self._scheduler = Scheduler(rudolph.config, self._num_slots, step_tokens)
-        self._transformer = rudolph.transformer
-        self._pictures = PictureDesk(rudolph, settings.picture_threads)
-        # On CUDA the next step is launched before the last one is read, so that the device never waits.
-        self._lag = 1 if rudolph.device.type == "cuda" else 0
-        self._in_flight: deque[_Launched] = deque()
+        self._batches = BatchBuilder(rudolph.config)
+        self._images = ImageCodecWorker(
+            rudolph,
+            settings.image_threads,
+            batch=traits.image_batch,
+            in_thread=traits.images_in_thread,
+            context=self._backend.image_context,
+            decode=self._backend.image_decoder(rudolph.image_tokenizer),
+        )
+        self._in_flight: deque[Launched] = deque()
         self._events: list[EngineEvent] = []
         self._arrivals = 0
         self._meter = Meter()
 
     @property
+    def traits(self) -> Traits:
+        """Traits of the backend."""
+        return self._backend.traits
+
+    @property
     def num_slots(self) -> int:
-        """Rows that run at once; fewer than asked for where the device's memory holds no more."""
+        """Number of sequences that run at once; smaller than the setting if memory is short."""
         return self._num_slots
 
     @property
     def has_work(self) -> bool:
-        return bool(self._events) or self._scheduler.has_work or self._pictures.is_busy
+        return bool(self._events) or self._scheduler.has_work or self._images.is_busy
 
-    def rows_of(self, owner: str) -> int:
-        """Rows that the owner's work holds or waits for."""
+    def memory(self) -> dict[str, int]:
+        """Return the bytes of the device's memory by kind, as `Backend.memory` does."""
+        return self._backend.memory()
+
+    def sequences_of(self, owner: str) -> int:
+        """Return the sequences that the owner's work runs or waits for."""
         group = self._scheduler.group_of(owner)
         return group.num_active + group.num_waiting if isinstance(group, GenerateGroup) else 0
 
     def take_seconds(self, owner: str) -> float:
-        """The owner's share of the time that the engine has spent, and forget it."""
+        """Return the owner's share of the time that the engine has spent, and reset it."""
         return self._meter.take(owner)
 
     def submit(self, owner: str, work: Work, priority: int = 0) -> None:
@@ -109,8 +102,8 @@ class Engine:
         """
         self._arrivals += 1
         order = (priority, self._arrivals)
-        if isinstance(work, EncodePictures | DecodePictures):
-            self._pictures.submit(owner, work)
+        if isinstance(work, EncodeImages | DecodeImages):
+            self._images.submit(owner, work)
         elif isinstance(work, Score):
             self._scheduler.add(ScoreGroup(owner, order, work, self._config))
         else:
@@ -122,19 +115,19 @@ class Engine:
                 self._scheduler.add(group)
 
     def cancel(self, owner: str) -> None:
-        """Forget the owner's work; its slots are free at once."""
+        """Drop the owner's work; its slots are free at once."""
         self._scheduler.remove(owner)
-        self._pictures.cancel(owner)
+        self._images.cancel(owner)
         self._events = [event for event in self._events if event.owner != owner]
         self._meter.take(owner)
 
     def close(self) -> None:
-        """Stop the threads. Works that are not finished are forgotten."""
-        self._pictures.close()
+        """Stop the threads. Work that is not finished is dropped."""
+        self._images.close()
 
     @torch.inference_mode()
     def step(self) -> StepOutput:
-        """Decode every row by a token or more, start what fits, score a chunk, and tell what is finished."""
+        """Decode every sequence by a token or more, start what fits, score a chunk, return events."""
         plan = self._schedule()
         self._launch(plan)
         return self._collect(idle=plan.is_empty)
@@ -144,137 +137,146 @@ class Engine:
         with self._meter.timed("schedule"):
             return self._scheduler.schedule()
 
+    # Launching ------------------------------------------------------------------------------------------
+
     def _launch(self, plan: StepPlan) -> None:
-        launched = _Launched()
-        decoding = [*plan.decode, *(row for jump in plan.jumps for row in jump.rows)]
-        if decoding:
-            with self._meter.timed("decode", [row.group.owner for row in decoding]):
-                if plan.decode:
-                    drawn = self._runner.decode(plan.decode)
-                    plan.lengths = drawn.lengths
-                    launched.drawn.append(drawn)
-                launched.drawn += [self._runner.jump(jump) for jump in plan.jumps]
+        launched = Launched()
+        lengths = self._launch_decoding(plan, launched)
         try:
             self._launch_prompts(plan, launched)
-        except Exception as error:  # these owners' works are lost; the running rows are not
-            self._fail(self._scheduler.lose(plan), error)
+        except Exception as error:  # these owners' works are lost; the running sequences are not
+            self._fail(self._scheduler.invalidate(plan), error)
             plan.admitted, plan.chunks = [], []
         try:
             self._launch_scoring(plan, launched)
         except Exception as error:  # likewise
             self._fail({chunk.group.owner for chunk in plan.chunks}, error)
             plan.chunks = []
-        self._meter.rows = {
-            "decode": len(decoding),
+        self._meter.sequences = {
+            "decode": len(plan.decoding),
             "prefill": len(plan.admitted),
             "score": sum(len(chunk.indices) for chunk in plan.chunks),
         }
-        moved = self._scheduler.advance(plan)
-        self._meter.tokens = len(moved) + sum(plan.lengths) - len(plan.lengths)
-        groups = {id(row.group): row.group for row in moved}
+        moved = self._scheduler.advance(plan, lengths)
+        self._meter.tokens = len(moved) + sum(lengths) - len(lengths)
+        groups = {id(sequence.group): sequence.group for sequence in moved}
         launched.groups = [*groups.values(), *(chunk.group for chunk in plan.chunks)]
-        pictures = [row for row in moved if row.target is Segment.IMAGE]
-        launched.complete = [row for row in pictures if row.is_complete]
-        launched.partial = due_partials(pictures)
-        wanted = [*launched.complete, *(row for row, _ in launched.partial)]
-        if wanted:
-            launched.codes = self._runner.codes(wanted)
+        images = [sequence for sequence in moved if sequence.target is Segment.IMAGE]
+        launched.complete = [sequence for sequence in images if sequence.is_complete]
+        launched.partial = due_partials(images)
+        due = [*launched.complete, *(sequence for sequence, _ in launched.partial)]
+        if due:
+            launched.codes = self._backend.codes([sequence.slot for sequence in due])
         if launched.groups:
+            launched.end = self._backend.mark()
             self._in_flight.append(launched)
 
-    def _launch_prompts(self, plan: StepPlan, launched: _Launched) -> None:
-        if not plan.admitted and not plan.fills:
-            return
-        owners = [row.group.owner for row in plan.admitted] or [chunk.group.owner for chunk in plan.chunks]
-        with self._meter.timed("prefill", owners):
-            self._runner.fill(plan.fills)
-            self._runner.copy(plan.left_copies, plan.body_copies)
-            if plan.admitted:
-                launched.drawn.append(self._runner.start(plan.admitted))
+    def _launch_decoding(self, plan: StepPlan, launched: Launched) -> tuple[int, ...]:
+        """Launch the running sequences; return how many tokens each of `plan.decode` drew."""
+        if not plan.decoding:
+            return ()
+        lengths: tuple[int, ...] = ()
+        with self._meter.timed("decode", [sequence.group.owner for sequence in plan.decoding]):
+            if plan.decode:
+                batch, ordered = self._batches.steady(plan.decode)
+                drawn = self._backend.decode(batch)
+                lengths = drawn.lengths
+                launched.drawn.append((_texts_of(ordered), drawn))
+            for run in list(plan.forced_runs):
+                self._launch_forced(plan, run, launched)
+        return lengths
 
-    def _launch_scoring(self, plan: StepPlan, launched: _Launched) -> None:
+    def _launch_forced(self, plan: StepPlan, run: ForcedRun, launched: Launched) -> None:
+        batch, _ = self._batches.build(run.sequences)
+        try:
+            launched.drawn.append(([], self._backend.decode_forced(batch, run.length)))
+        except Exception as error:  # a run allocates memory, as prompts do: only its owners' works are lost
+            plan.forced_runs.remove(run)
+            self._fail({sequence.group.owner for sequence in run.sequences}, error)
+
+    def _launch_prompts(self, plan: StepPlan, launched: Launched) -> None:
+        if not plan.admitted and not plan.prompts:
+            return
+        owners = [sequence.group.owner for sequence in plan.admitted]
+        with self._meter.timed("prefill", owners or [chunk.group.owner for chunk in plan.chunks]):
+            self._backend.prefill(plan.prompts)
+            self._backend.copy(plan.left_copies, plan.body_copies)
+            if plan.admitted:
+                batch, ordered = self._batches.build(plan.admitted)
+                known_codes = [sequence.group.work.known_codes for sequence in ordered]
+                launched.drawn.append((_texts_of(ordered), self._backend.start(batch, known_codes)))
+
+    def _launch_scoring(self, plan: StepPlan, launched: Launched) -> None:
         for chunk in plan.chunks:
             with self._meter.timed("score", [chunk.group.owner]):
-                scores = score_chunk(self._transformer, self._runner.cache, chunk)
-                launched.scores.append((chunk, scores))
+                launched.scores.append((chunk, self._backend.score(chunk.batch)))
 
     def _fail(self, owners: set[str], error: Exception) -> None:
         for owner in owners:
             self._scheduler.remove(owner)
             self._events.append(WorkFailed(owner, error))
 
-    # Reading what came back -----------------------------------------------------------------------------
+    # Reading results ------------------------------------------------------------------------------------
 
     def _collect(self, *, idle: bool) -> StepOutput:
-        while len(self._in_flight) > (0 if idle else self._lag):
+        while len(self._in_flight) > (0 if idle else self.traits.steps_in_flight):
             self._read(self._in_flight.popleft())
-        if idle and not self._events and self._pictures.is_busy:
-            self._pictures.wait(IDLE_WAIT_S)
-        events, seconds = self._pictures.poll()
+        if idle and not self._events and self._images.is_busy:
+            self._images.wait(IDLE_WAIT_S)
+        events, seconds = self._images.poll()
         for owner, spent in seconds.items():
             self._meter.charge(owner, spent)
         self._meter.seconds["pictures"] = sum(seconds.values())
         events, self._events = self._events + events, []
         statistics = StepStatistics(
-            rows=self._meter.rows,
+            sequences=self._meter.sequences,
             seconds=self._meter.seconds,
             slots_used=self._scheduler.body_slots.num_used,
             slots_total=self._num_slots,
-            waiting_rows=self._scheduler.num_waiting,
+            waiting_sequences=self._scheduler.num_waiting,
             images=self._meter.images,
             tokens=self._meter.tokens,
         )
         return StepOutput(events, statistics)
 
-    def _read(self, launched: _Launched) -> None:
-        # On CUDA the wait for the device is the decoding's time.
+    def _read(self, launched: Launched) -> None:
+        # A wait for the device counts as decoding.
         with self._meter.timed("decode"):
-            for drawn in launched.drawn:
-                for row, token in drawn.by_row():
-                    if row.is_live:
-                        self._read_token(row, token)
+            # Even if nothing is read: a host far in front of the device would launch steps without later
+            # requests.
+            if launched.end is not None:
+                launched.end.wait()
+            for sequences, drawn in launched.drawn:
+                if drawn.text_ids is not None:
+                    for sequence, token in zip(sequences, drawn.text_ids.get().tolist(), strict=True):
+                        self._read_token(sequence, token)
             if launched.codes is not None:
-                self._read_pictures(launched, launched.codes.get().tolist())
+                self._read_images(launched, launched.codes.get().tolist())
         for chunk, scores in launched.scores:
-            self._read_scores(chunk, scores)
+            chunk.group.record(chunk, scores)
         for group in launched.groups:
-            self._tell(group)
+            self._report(group)
 
-    def _read_token(self, row: Row, token: int) -> None:
-        group = row.group
-        row.ids.append(token)
-        group.num_drawn += 1
-        if token == EOS_ID or len(row.ids) == group.num_each:
-            self._scheduler.finish(row, (*group.prompt_ids, *row.ids))
-        elif (event := streamed(row)) is not None:
+    def _read_token(self, sequence: Sequence, token: int) -> None:
+        if not sequence.is_live:
+            return
+        self._scheduler.record(sequence, token)
+        if sequence.is_live and (event := streamed(sequence)) is not None:
             self._events.append(event)
 
-    def _read_pictures(self, launched: _Launched, codes: list[list[int]]) -> None:
+    def _read_images(self, launched: Launched, codes: list[list[int]]) -> None:
         complete = zip(launched.complete, codes, strict=False)
         partial = zip(launched.partial, codes[len(launched.complete) :], strict=True)
-        for row, drawn in complete:
-            if row.is_live:
-                row.group.num_drawn += row.group.num_each
+        for sequence, drawn in complete:
+            if sequence.is_live:
                 self._meter.images += 1
-                self._scheduler.finish(row, tuple(drawn))
-        for (row, num_rows), drawn in partial:
-            if row.is_live:
-                self._pictures.submit(row.group.owner, partial_of(row, tuple(drawn), num_rows))
+                self._scheduler.record_image(sequence, tuple(drawn))
+        for (sequence, num_rows), drawn in partial:
+            if sequence.is_live:
+                self._images.submit(sequence.group.owner, partial_of(sequence, tuple(drawn), num_rows))
 
-    def _read_scores(self, chunk: ScoreChunk, scores: ChunkScores) -> None:
-        group = chunk.group
-        indices = list(chunk.indices)
-        pairs = (
-            (group.ppl_left, scores.left),
-            (group.ppl_image, scores.image),
-            (group.ppl_right, scores.right),
-        )
-        for column, values in pairs:
-            if column is not None and values is not None:
-                column[indices] = values.get()
-        group.num_done += len(indices)
-
-    def _tell(self, group: GenerateGroup | ScoreGroup) -> None:
+    def _report(self, group: GenerateGroup | ScoreGroup) -> None:
+        """Add the events of a group: its progress, and its result if it is done."""
         if self._scheduler.group_of(group.owner) is not group:
             return
         event = progress_of(group)
@@ -283,3 +285,7 @@ class Engine:
         if group.is_done:
             self._scheduler.remove(group.owner)
             self._events.append(WorkDone(group.owner, group.result()))
+
+
+def _texts_of(sequences: tuple[Sequence, ...]) -> list[Sequence]:
+    return [sequence for sequence in sequences if sequence.target is not Segment.IMAGE]

@@ -1,7 +1,7 @@
-"""A Score on its way: which sequences share a prefix, and which chunk comes next.
+"""A Score in progress: sets of sequences that share a prefix, and the next chunk.
 
-Knows positions and counts. What shares a prefix is scored against one copy of its keys and values; so are
-right texts that begin alike, as those of one template do.
+Sequences with the same prefix are scored on one copy of its keys and values. The start of a right text may
+belong to the prefix, for example the first words of a template. No tensors but the results.
 """
 
 from collections import deque
@@ -12,13 +12,15 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from model.config import PAD_ID, ModelConfig
+from model.backends.base import Scores
+from model.backends.batches import ScoreBatch
+from model.config import ModelConfig
 from model.tasks import Ids
-from workers.engine.work import Score, Scored, ScoredSequence
+from workers.engine.work import Score, Scored
 
 
 class Prefix(Enum):
-    """How much of a sequence is read from the cache instead of computed."""
+    """The part of a sequence that is read from the cache instead of computed."""
 
     NOTHING = "nothing"
     LEFT = "left"
@@ -34,36 +36,25 @@ class ScoreSet:
     image: Ids
     waiting: deque[int]
     right: Ids = ()
-    """Behind left text and image: what the right texts begin with."""
+    """The beginning that all right texts share."""
 
 
 @dataclass(frozen=True)
 class ScoreChunk:
-    """Sequences that are computed in one go, from position `start` on."""
+    """Sequences of a group that are scored in one pass."""
 
     group: "ScoreGroup"
     indices: tuple[int, ...]
-    start: int
-    length: int
-    """Positions of the longest sequence from `start` on."""
-    left_slot: int | None
-    slot: int | None
-    right: Ids = ()
-    """Ids right before `start` that are computed once for all sequences, behind what the slots hold."""
-
-    @property
-    def first(self) -> int:
-        """Position of the first hidden state that the chunk computes."""
-        return self.start - len(self.right)
+    batch: ScoreBatch
 
     @property
     def tokens(self) -> int:
-        return len(self.indices) * self.length + len(self.right)
+        return self.batch.tokens
 
 
 @dataclass(eq=False)
 class ScoreGroup:
-    """The scheduler owns the slots; `ppl_*` fill up as chunks come back."""
+    """One Score. The scheduler owns the slots; `record` stores the results."""
 
     owner: str
     order: tuple[int, int]
@@ -73,7 +64,7 @@ class ScoreGroup:
     left_slot: int | None = field(init=False, default=None)
     slot: int | None = field(init=False, default=None)
     progress: int = field(init=False, default=0)
-    """Sequences that were last reported as done."""
+    """Progress: sequences that were last reported as done."""
     num_chunks: int = field(init=False, default=0)
     """Chunks taken so far."""
     num_done: int = field(init=False, default=0)
@@ -98,7 +89,7 @@ class ScoreGroup:
         return self.num_done == len(self.work.sequences)
 
     def start_of(self, prefix: Prefix) -> int:
-        """First position that is not read from slots."""
+        """Return the first position that is not read from slots."""
         starts = {
             Prefix.NOTHING: 0,
             Prefix.LEFT: self.config.image_start,
@@ -107,19 +98,42 @@ class ScoreGroup:
         return starts[prefix]
 
     def next_chunk(self, max_tokens: int) -> ScoreChunk:
-        """Take the next sequences, at least one, and no more than fit `max_tokens`."""
-        current = self.sets[0]
+        """Take the next sequences: at least one, and no more than fit `max_tokens`."""
+        current, work = self.sets[0], self.work
         start = self.start_of(current.prefix) + len(current.right)
         self.num_chunks += 1
         indices: list[int] = []
         length = 1
         while current.waiting:
-            longer = max(length, len(read_ids(self.work.sequences[current.waiting[0]])) - start)
+            longer = max(length, len(work.sequences[current.waiting[0]].read_ids()) - start)
             if indices and longer * (len(indices) + 1) + len(current.right) > max_tokens:
                 break
             indices.append(current.waiting.popleft())
             length = longer
-        return ScoreChunk(self, tuple(indices), start, length, self.left_slot, self.slot, current.right)
+        batch = ScoreBatch(
+            sequences=tuple(work.sequences[index] for index in indices),
+            start=start,
+            length=length,
+            left_slot=self.left_slot,
+            slot=self.slot,
+            shared_right=current.right,
+            left=work.left,
+            image=work.image,
+            right=work.right,
+        )
+        return ScoreChunk(self, tuple(indices), batch)
+
+    def record(self, chunk: ScoreChunk, scores: Scores) -> None:
+        """Store the results of a chunk; waits until the device has them."""
+        indices = list(chunk.indices)
+        for column, values in (
+            (self.ppl_left, scores.left),
+            (self.ppl_image, scores.image),
+            (self.ppl_right, scores.right),
+        ):
+            if column is not None and values is not None:
+                column[indices] = values.get()
+        self.num_done += len(indices)
 
     def result(self) -> Scored:
         return Scored(self.ppl_left, self.ppl_image, self.ppl_right)
@@ -133,7 +147,7 @@ def _sets(work: Score) -> list[ScoreSet]:
         return (sequence.left, () if work.image else sequence.image)
 
     def length(index: int) -> int:
-        return len(read_ids(work.sequences[index]))
+        return len(work.sequences[index].read_ids())
 
     by_key = sorted(range(len(work.sequences)), key=lambda index: (key(index), length(index)))
     sets: list[ScoreSet] = []
@@ -143,26 +157,13 @@ def _sets(work: Score) -> list[ScoreSet]:
             right = _common([work.sequences[index].right for index in waiting])
             sets.append(ScoreSet(Prefix.LEFT_AND_IMAGE, left, image, waiting, right))
         else:
-            # Alone, the image is as cheap to compute in one pass with the text behind it.
+            # A single sequence computes the image in one pass with the text after it, which is as cheap.
             sets.append(ScoreSet(Prefix.LEFT if left else Prefix.NOTHING, left, image, waiting))
     return sets
 
 
-def read_ids(sequence: ScoredSequence) -> Ids:
-    """Ids whose hidden states predict something that is scored.
-
-    The last one predicts nothing, nor does the padding of a left text with nothing behind it.
-    """
-    ids = sequence.left + sequence.image + sequence.right
-    end = len(ids)
-    if not sequence.image and not sequence.right:
-        while end and ids[end - 1] == PAD_ID:
-            end -= 1
-    return ids[: max(end - 1, 0)]
-
-
 def _common(texts: list[Ids]) -> Ids:
-    """What all texts begin with, up to before the last id of the shortest."""
+    """Return the beginning that all texts share, without the last id of the shortest."""
     first, last = min(texts), max(texts)
     count = 0
     while count < min(len(text) for text in texts) - 1 and first[count] == last[count]:

@@ -1,24 +1,25 @@
-"""What is on its way through the engine: rows that decode, and the groups they belong to.
+"""The state of work in the engine: sequences that decode, and the groups that they belong to.
 
-Knows positions and counts; no tensors and no policy. A group is one work item of one owner.
+Positions and counts; no tensors and no policy. A group is one work item of one owner. The scheduler writes
+all fields, but for those of progress, which `progress` writes.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
 
 from model.config import ModelConfig
-from model.layout import Segment
-from model.tasks import Ids, TextSlice
+from model.network.layout import Segment
+from model.tasks import Ids
 from workers.engine.slots import Tag
-from workers.engine.work import Generate, Generated, Sampling
+from workers.engine.work import Generate, Generated
 
-MIN_JUMP = 4
-"""Given tokens in a row from which on one prefill beats as many decode steps."""
+MIN_FORCED_RUN = 4
+"""Forced tokens in a row from which on one pass is faster than as many decode steps."""
 
 
 @dataclass(eq=False)
-class Row:
-    """One sequence that decodes. The scheduler owns all fields; others read."""
+class Sequence:
+    """One sequence that decodes."""
 
     group: "GenerateGroup"
     candidate: int
@@ -28,13 +29,14 @@ class Row:
     slot: int
     position: int
     """Last position whose token is known; the next step reads it. Before the start: first − 1."""
-    shadow: "Row | None" = None
-    """The unprompted row that guidance mixes in; it takes the tokens of this one."""
+    uncond: "Sequence | None" = None
+    """The unconditional sequence that guidance mixes in; it takes the tokens of this one."""
     is_live: bool = True
-    """False once it has left: what is still drawn for it is void."""
+    """False after it has left: tokens that are still drawn for it are dropped."""
     ids: list[int] = field(default_factory=list[int])
-    """Texts: ids that came back so far, the prompt's not included."""
+    """Texts: ids that came back so far, without the prompt's."""
     partials_due: int = 0
+    """Progress: partial images that were launched; likewise sent."""
     partials_sent: int = 0
 
     @property
@@ -46,36 +48,25 @@ class Row:
         return self.group.work.target
 
     @property
-    def sampling(self) -> Sampling:
-        return self.group.work.sampling
-
-    @property
-    def text_slice(self) -> TextSlice:
-        slice_ = self.group.work.text_slice
-        if slice_ is None:
-            raise ValueError("a text row needs a text slice")
-        return slice_
-
-    @property
     def is_complete(self) -> bool:
         """No position is left to draw."""
         return self.position >= self.group.end - 1
 
-    def given_run(self, config: ModelConfig) -> int:
-        """How many positions right after the known one hold given codes."""
-        kept = self.group.work.kept
-        if not kept:
+    def forced_run(self, config: ModelConfig) -> int:
+        """Return how many positions right after the known one hold forced codes."""
+        codes = self.group.work.known_codes
+        if not codes:
             return 0
         cell = self.position + 1 - config.image_start
         run = 0
-        while cell + run < len(kept) and kept[cell + run] is not None:
+        while cell + run < len(codes) and codes[cell + run] is not None:
             run += 1
         return run
 
 
 @dataclass(eq=False)
 class GenerateGroup:
-    """A Generate on its way: candidates that wait, rows that decode, texts and pictures that are finished."""
+    """A Generate in progress: candidates that wait, sequences that decode, candidates that are finished."""
 
     owner: str
     order: tuple[int, int]
@@ -83,17 +74,17 @@ class GenerateGroup:
     work: Generate
     config: ModelConfig
     body_prefix: Ids = field(init=False)
-    """Ids of the body that are given before the first drawn one."""
+    """Known ids of the body before the first drawn one."""
     first: int = field(init=False)
     """First position to draw."""
     end: int = field(init=False)
-    """One behind the last position to draw."""
+    """One past the last position to draw."""
     waiting: deque[int] = field(init=False)
-    active: list[Row] = field(init=False, default_factory=list["Row"])
+    active: list[Sequence] = field(init=False, default_factory=list[Sequence])
     finished: dict[int, Ids] = field(init=False, default_factory=dict[int, Ids])
     num_drawn: int = field(init=False, default=0)
     progress: int = field(init=False, default=0)
-    """Units that were last reported as done."""
+    """Progress: units that were last reported as done."""
 
     def __post_init__(self) -> None:
         config, work = self.config, self.work
@@ -114,36 +105,36 @@ class GenerateGroup:
         return region if limit is None else min(limit, region)
 
     def _plan_image(self) -> None:
-        start, kept = self.config.image_start, self.work.kept
-        drawn = [cell for cell, code in enumerate(kept) if code is None]
-        if not kept:
+        start, codes = self.config.image_start, self.work.known_codes
+        drawn = [cell for cell, code in enumerate(codes) if code is None]
+        if not codes:
             drawn = [0, self.config.image_length - 1]
-        self.body_prefix = tuple(code for code in kept[: drawn[0] if drawn else None] if code is not None)
+        self.body_prefix = tuple(code for code in codes[: drawn[0] if drawn else None] if code is not None)
         self.first = start + len(self.body_prefix)
         self.end = start + drawn[-1] + 1 if drawn else self.first
 
     @property
     def num_each(self) -> int:
         """Tokens that a candidate draws at most."""
-        given = sum(code is not None for code in self.work.kept)
-        return self.config.image_length - given if self.work.kept else self.end - self.first
+        known = sum(code is not None for code in self.work.known_codes)
+        return self.config.image_length - known if self.work.known_codes else self.end - self.first
 
     @property
     def has_guidance(self) -> bool:
         return self.work.guidance > 0
 
     @property
-    def rows_each(self) -> int:
-        """Rows that a candidate takes."""
+    def sequences_each(self) -> int:
+        """Sequences that a candidate takes."""
         return 2 if self.has_guidance else 1
 
     @property
     def num_active(self) -> int:
-        return len(self.active) * self.rows_each
+        return len(self.active) * self.sequences_each
 
     @property
     def num_waiting(self) -> int:
-        return len(self.waiting) * self.rows_each
+        return len(self.waiting) * self.sequences_each
 
     @property
     def is_done(self) -> bool:
@@ -151,12 +142,12 @@ class GenerateGroup:
 
     @property
     def needs_no_step(self) -> bool:
-        """Nothing is to be drawn: the prompt fills the region, every cell is kept, or nobody asks."""
+        """Nothing is drawn: the prompt fills the region, every code is known, or there are no seeds."""
         return self.first >= self.end or not self.work.seeds
 
     @property
     def prompt_ids(self) -> Ids:
-        """Ids of the target region that are given from the start (texts)."""
+        """Known ids of the target region (texts)."""
         return self.work.right if self.work.target is Segment.RIGHT_TEXT else self.work.left
 
     def left_tag(self, left: Ids) -> Tag:
@@ -167,15 +158,15 @@ class GenerateGroup:
         return (left, self.body_prefix)
 
     def prompts(self) -> list[Ids]:
-        """Left texts of the rows of one candidate: the prompt, and with guidance the empty one."""
-        return [self.work.left, self.work.unprompted_left] if self.has_guidance else [self.work.left]
+        """Left texts of the sequences of one candidate: the prompt, and with guidance the empty one."""
+        return [self.work.left, self.work.uncond_left] if self.has_guidance else [self.work.left]
 
     def finish_without_steps(self) -> None:
-        """Every candidate is what was given."""
-        given = self.prompt_ids
+        """Finish every candidate with the known ids."""
+        known = self.prompt_ids
         if self.work.target is Segment.IMAGE:
-            given = tuple(code for code in self.work.kept if code is not None)
-        self.finished = dict.fromkeys(self.waiting, given)
+            known = tuple(code for code in self.work.known_codes if code is not None)
+        self.finished = dict.fromkeys(self.waiting, known)
         self.waiting.clear()
 
     def result(self) -> Generated:

@@ -1,4 +1,4 @@
-"""What a step did, and whose time it took. Knows counts and clocks only."""
+"""Statistics of a step, and the time spent for each owner."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -8,36 +8,36 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class StepStatistics:
-    """What a step did. Keys of `rows`: decode, prefill, score; of `seconds`: these and schedule, pictures."""
+    """Counts and times of a step, by stage: decode, prefill, score; `seconds` also schedule, pictures."""
 
-    rows: dict[str, int]
+    sequences: dict[str, int]
     seconds: dict[str, float]
     slots_used: int
     slots_total: int
-    waiting_rows: int
+    waiting_sequences: int
     images: int
-    """Pictures finished in this step."""
+    """Images finished in this step."""
     tokens: int
     """Tokens drawn in this step."""
 
 
 @dataclass
 class Meter:
-    """Counts of the step at hand, and the seconds of every owner since they were last taken."""
+    """Counts of the current step, and the seconds of every owner since `take`."""
 
-    rows: dict[str, int] = field(default_factory=dict[str, int])
+    sequences: dict[str, int] = field(default_factory=dict[str, int])
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     images: int = 0
     tokens: int = 0
     _owners: dict[str, float] = field(default_factory=dict[str, float])
 
     def begin(self) -> None:
-        """A new step."""
-        self.rows, self.seconds, self.images, self.tokens = {}, {}, 0, 0
+        """Begin a step."""
+        self.sequences, self.seconds, self.images, self.tokens = {}, {}, 0, 0
 
     @contextmanager
     def timed(self, phase: str, owners: Sequence[str] = ()) -> Generator[None]:
-        """Count the time to a phase, and in equal shares to the owners of its rows."""
+        """Add the time to a phase, and in equal shares to the owners of its sequences."""
         start = time.perf_counter()
         try:
             yield
@@ -51,5 +51,5 @@ class Meter:
         self._owners[owner] = self._owners.get(owner, 0.0) + seconds
 
     def take(self, owner: str) -> float:
-        """The owner's seconds, and forget them."""
+        """Return the owner's seconds, and reset them."""
         return self._owners.pop(owner, 0.0)

@@ -1,24 +1,30 @@
-"""What the engine is asked for and what it answers: work items, their results, and events on the way.
+"""Work items of the engine, their results, and the events before them.
 
-Plain data on ids and bytes. Knows no tasks: what a sequence means is the planner's.
+Plain data on ids and bytes. The planner knows what a sequence means.
 """
 
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from model.images import PictureError, PictureFormat
-from model.layout import Segment
+from model.backends.batches import ScoredSequence
+from model.images import ImageError, ImageFormat
+from model.network.layout import Segment
 from model.tasks import Ids, TextSlice
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is drawn; top_k 0 keeps all, 1 is greedy; top_p 1.0 keeps all."""
+    """How the next token is drawn: temperature, then top_k, top_p and min_p, in this order.
+
+    top_k 0 keeps all and 1 is greedy; top_p 1.0 keeps all; min_p 0.0 keeps all, else tokens below min_p times
+    the largest probability are dropped.
+    """
 
     temperature: float
     top_k: int
     top_p: float
+    min_p: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -32,23 +38,23 @@ class Generate:
     target: Segment
     left: Ids
     seeds: tuple[int, ...]
-    """Row seed of each candidate."""
+    """Seed of each candidate."""
     sampling: Sampling
     image: Ids = ()
     right: Ids = ()
-    kept: tuple[int | None, ...] = ()
-    """IMAGE: the code that stands in each of the W² cells, None where one is drawn. Empty: all are drawn."""
+    known_codes: tuple[int | None, ...] = ()
+    """IMAGE: the known code of each of the W² cells, None where one is drawn. Empty: all are drawn."""
     guidance: float = 0.0
-    """IMAGE: share of the unprompted row's probabilities, 0 … 1."""
-    unprompted_left: Ids = ()
+    """IMAGE: share of the unconditional probabilities, 0 … 1."""
+    uncond_left: Ids = ()
     max_tokens: int | None = None
     """Texts: positions of the target region to fill at most, the prompt's included."""
     text_slice: TextSlice | None = None
     """Texts: which ids may be drawn."""
-    partial_pictures: int = 0
-    """IMAGE: how many times to send the finished rows of a picture, for the first `partial_candidates`."""
+    partial_images: int = 0
+    """IMAGE: partial images to send of each of the first `partial_candidates`."""
     partial_candidates: int = 0
-    partial_format: PictureFormat = "png"
+    partial_format: ImageFormat = "png"
     stream_tokens: bool = False
     """Texts: send the tokens so far every few steps."""
 
@@ -57,21 +63,12 @@ class Generate:
 class Generated:
     """Ids of the target region of each candidate, in the order of the seeds.
 
-    Pictures: W² codes. Texts: the prompt's ids, then the drawn ones up to the first eos, eos included.
+    Images: W² codes. Texts: the prompt's ids, then the drawn ones up to the first eos, eos included.
     """
 
     candidates: tuple[Ids, ...]
     num_drawn: int
     """Tokens drawn for all candidates together."""
-
-
-@dataclass(frozen=True)
-class ScoredSequence:
-    """One sequence to score. `left` has L ids; `image` is empty or has W² codes; `right` is unpadded."""
-
-    left: Ids
-    image: Ids = ()
-    right: Ids = ()
 
 
 @dataclass(frozen=True)
@@ -98,36 +95,36 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class EncodePictures:
-    """Picture files to W² codes each; `mask` says which cells of the first one are to be drawn anew."""
+class EncodeImages:
+    """Image files to W² codes each; `mask` marks the cells of the first one that are drawn again."""
 
     files: tuple[bytes, ...]
     mask: bytes | None = None
 
 
 @dataclass(frozen=True)
-class EncodedPictures:
-    """Codes of each file, or why it cannot be read; likewise the W² flags of the mask."""
+class EncodedImages:
+    """Codes of each file, or its error; the same for the W² flags of the mask."""
 
-    codes: tuple[Ids | PictureError, ...]
-    redrawn: tuple[bool, ...] | PictureError | None = None
+    codes: tuple[Ids | ImageError, ...]
+    redrawn: tuple[bool, ...] | ImageError | None = None
 
 
 @dataclass(frozen=True)
-class DecodePictures:
-    """W² codes each to picture files."""
+class DecodeImages:
+    """W² codes each to image files."""
 
     codes: tuple[Ids, ...]
-    picture_format: PictureFormat
+    image_format: ImageFormat
 
 
 @dataclass(frozen=True)
-class DecodedPictures:
+class DecodedImages:
     files: tuple[bytes, ...]
 
 
-Work = Generate | Score | EncodePictures | DecodePictures
-WorkResult = Generated | Scored | EncodedPictures | DecodedPictures
+Work = Generate | Score | EncodeImages | DecodeImages
+WorkResult = Generated | Scored | EncodedImages | DecodedImages
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ class WorkDone:
 
 @dataclass(frozen=True)
 class WorkFailed:
-    """The owner's work item cannot be finished; nobody else's is touched."""
+    """The owner's work item failed; others are not affected."""
 
     owner: str
     error: Exception
@@ -148,7 +145,7 @@ class WorkFailed:
 
 @dataclass(frozen=True)
 class WorkProgress:
-    """`done` of `total` units: rows of all pictures, finished texts, scored sequences."""
+    """`done` of `total` units: rows of cells of all images, finished texts, scored sequences."""
 
     owner: str
     work: Work
@@ -157,8 +154,8 @@ class WorkProgress:
 
 
 @dataclass(frozen=True)
-class PartialPicture:
-    """Finished rows of a candidate as a picture file, the rest grey. `partial_index` counts from 0."""
+class PartialImageFile:
+    """The finished rows of a candidate as an image file, the rest grey. `partial_index` counts from 0."""
 
     owner: str
     candidate: int
@@ -168,11 +165,12 @@ class PartialPicture:
 
 @dataclass(frozen=True)
 class PartialTokens:
-    """Ids of a candidate's text so far, the prompt's included."""
+    """Ids of a candidate's text so far, with the first `num_prompt`, which are those of the prompt."""
 
     owner: str
     candidate: int
     ids: Ids
+    num_prompt: int
 
 
-EngineEvent = WorkDone | WorkFailed | WorkProgress | PartialPicture | PartialTokens
+EngineEvent = WorkDone | WorkFailed | WorkProgress | PartialImageFile | PartialTokens

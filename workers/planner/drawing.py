@@ -1,16 +1,23 @@
-"""Plans of pictures drawn from text: prompts, kept cells, self-reranking."""
+"""Plan of text2image: prompt, known codes, self-reranking."""
 
 from collections.abc import Generator
 from typing import cast
 
-from jobs.requests import Borders, ImagePrompt, Text2ImageRequest
-from jobs.results import GeneratedImage, ImagesResult, Usage
-from model.images import PictureFormat
-from model.layout import Segment
+from jobs.contract.requests import Borders, ImagePrompt, Text2ImageRequest
+from jobs.contract.results import GeneratedImage, ImagesResult, Usage
+from model.images import ImageFormat
+from model.network.layout import Segment
 from model.rudolph import Rudolph
-from model.tasks import IMAGE_RANKING_TEXT_WEIGHT, Ids, Prompts, combined_scores, kept_cells
+from model.tasks import (
+    IMAGE_RANKING_TEXT_WEIGHT,
+    Ids,
+    Prompts,
+    combined_scores,
+    kept_cells,
+    spread_cells,
+)
 from workers.engine.work import (
-    DecodePictures,
+    DecodeImages,
     Generate,
     Score,
     ScoredSequence,
@@ -19,22 +26,23 @@ from workers.engine.work import (
 )
 from workers.planner.refusal import Refused
 from workers.planner.steps import (
-    decode_pictures,
+    decode_images,
+    encode_images,
     encode_masked,
-    encode_pictures,
+    encode_own_mask,
     generate,
     num_tokens,
-    require_text,
     sampling_of,
     score,
     seeds_of,
 )
+from workers.planner.texts import require_text, text_warnings
 
 Kept = tuple[int | None, ...]
 
 
 def draw(request: Text2ImageRequest, rudolph: Rudolph) -> Generator[Work, WorkResult, ImagesResult]:
-    """text2image: draw the candidates, order them if asked, return the first n as files."""
+    """Draw the candidates, rank them if requested, and return the first n as image files."""
     prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
     require_text(prompts, request.prompt, "prompt")
     kept: Kept = ()
@@ -51,7 +59,7 @@ def draw(request: Text2ImageRequest, rudolph: Rudolph) -> Generator[Work, WorkRe
         order.sort(key=[value[0] for value in values].__getitem__)
     chosen = order[: request.n]
     codes = tuple(drawn.candidates[index] for index in chosen)
-    files = yield from decode_pictures(DecodePictures(codes, work.partial_format))
+    files = yield from decode_images(DecodeImages(codes, work.partial_format))
     images = tuple(
         _image(
             file, seeds[index], codes_ if request.return_codes else None, values[index] if values else None
@@ -59,27 +67,28 @@ def draw(request: Text2ImageRequest, rudolph: Rudolph) -> Generator[Work, WorkRe
         for file, index, codes_ in zip(files, chosen, codes, strict=True)
     )
     num_given = sum(code is not None for code in kept)
-    return ImagesResult(images, Usage(num_tokens(work.left) + num_given, drawn.num_drawn, num_given))
+    usage = Usage(num_tokens(work.left) + num_given, drawn.num_drawn, num_given)
+    return ImagesResult(images, usage, text_warnings(("prompt", prompts.left_fit(request.prompt))))
 
 
 def _work(request: Text2ImageRequest, prompts: Prompts, seeds: tuple[int, ...], kept: Kept) -> Generate:
     left, unprompted, guidance = prompts.text2image_left(request.prompt), (), request.guidance
     if guidance >= 1:
-        # The unprompted row alone decides.
-        left, guidance = prompts.unprompted_left(), 0.0
+        # Only the unconditional sequence has weight.
+        left, guidance = prompts.uncond_left(), 0.0
     elif guidance > 0:
-        unprompted = prompts.unprompted_left()
+        unprompted = prompts.uncond_left()
     return Generate(
         target=Segment.IMAGE,
         left=left,
         seeds=seeds,
         sampling=sampling_of(request.sampling),
-        kept=kept,
+        known_codes=kept,
         guidance=guidance,
-        unprompted_left=unprompted,
-        partial_pictures=request.partial_images,
+        uncond_left=unprompted,
+        partial_images=request.partial_images,
         partial_candidates=request.n,
-        partial_format=cast(PictureFormat, request.format),
+        partial_format=cast(ImageFormat, request.format),
     )
 
 
@@ -95,7 +104,7 @@ def _image(
 def _rerank(
     text: str, prompts: Prompts, candidates: tuple[Ids, ...]
 ) -> Generator[Work, WorkResult, list[tuple[float, float, float]]]:
-    """(score, ppl_text, ppl_image) of each candidate, by the text it was drawn from."""
+    """Return (score, ppl_text, ppl_image) of each candidate, ranked by the prompt."""
     work = image_ranking(prompts, text, candidates)
     scored = yield from score(work)
     assert scored.ppl_right is not None
@@ -105,25 +114,33 @@ def _rerank(
 
 
 def image_ranking(prompts: Prompts, text: str, pictures: tuple[Ids, ...]) -> Score:
-    """Pictures ranked by a text: the text stands to the right of each."""
+    """Return the work that ranks images by a text: the text is the right text of each sequence."""
     left, right = prompts.image2text_left(), prompts.scored_right(text)
     sequences = tuple(ScoredSequence(left, codes, right) for codes in pictures)
     return Score(sequences, image=True, right=True)
 
 
 def _kept(prompt: ImagePrompt, rudolph: Rudolph) -> Generator[Work, WorkResult, Kept]:
-    """Code of each kept cell, None where one is drawn."""
+    """Return the code of each known cell, and None for each cell that is drawn."""
     if prompt.borders is not None:
         cells = _cells_of(prompt.borders, rudolph)
-        (codes,) = yield from encode_pictures([prompt.image], ["image_prompt.image"])
+        (codes,) = yield from encode_images([prompt.image], ["image_prompt.image"])
     elif prompt.mask is not None:
         params = ("image_prompt.image", "image_prompt.mask")
         codes, redrawn = yield from encode_masked(prompt.image, prompt.mask, params)
         if not any(redrawn):
-            raise Refused("invalid_mask", "no pixel of the mask is transparent: nothing to draw", params[1])
+            raise Refused(
+                "invalid_mask",
+                "The mask has no transparent pixel, so nothing would be drawn.",
+                params[1],
+            )
         cells = [not flag for flag in redrawn]
+    elif prompt.keep_share is not None:
+        codes, redrawn = yield from encode_own_mask(prompt.image, "image_prompt.image")
+        spread = spread_cells(rudolph.config, prompt.keep_share)
+        cells = [not flag for flag in redrawn] if any(redrawn) else spread
     else:
-        raise Refused("invalid_borders", "an image prompt needs borders or a mask", "image_prompt")
+        raise Refused("invalid_borders", "An image prompt needs borders, a mask or a share.", "image_prompt")
     return tuple(code if keep else None for code, keep in zip(codes, cells, strict=True))
 
 
@@ -133,7 +150,7 @@ def _cells_of(borders: Borders, rudolph: Rudolph) -> list[bool]:
     if min(sides) < 0 or borders.up + borders.down >= width or borders.left + borders.right >= width:
         raise Refused(
             "invalid_borders",
-            f"borders must leave cells to draw: the picture has {width} × {width} cells",
+            f"The borders leave no cells to draw: the image has {width} × {width} cells.",
             "image_prompt.borders",
         )
     return kept_cells(rudolph.config, *sides)

@@ -1,9 +1,9 @@
-"""Which plan a job has. Knows the tasks by name; how each is done is in the modules beside."""
+"""Selects the plan of a job. The plans are in the other modules of this package."""
 
 from collections.abc import Generator
 
-from jobs.job import Job
-from jobs.requests import (
+from jobs.contract.job import Job
+from jobs.contract.requests import (
     AnswerRequest,
     ClassifyRequest,
     Image2TextRequest,
@@ -12,7 +12,7 @@ from jobs.requests import (
     Text2ImageRequest,
     Text2TextRequest,
 )
-from jobs.results import Result
+from jobs.contract.results import Result
 from model.rudolph import Rudolph
 from workers.engine.work import Work, WorkResult
 from workers.planner.drawing import draw
@@ -20,12 +20,14 @@ from workers.planner.ranking import classify, rank_images, rank_texts
 from workers.planner.writing import answer, caption, continue_text
 
 Plan = Generator[Work, WorkResult, Result]
-"""Yields work items, is sent their results, and returns the job's. Raises Refused where only the model can
-tell that a job cannot be done; nothing is checked before the first `next`."""
+"""Yields work items, receives their results, and returns the result of the job.
+
+Raises Refused for a job that breaks a rule of the loaded model. Nothing is checked before the first `next`.
+"""
 
 
 def plan(job: Job, rudolph: Rudolph) -> Plan:
-    """The plan of a job."""
+    """Return the plan of a job."""
     match job.request:
         case Text2ImageRequest() as request:
             return draw(request, rudolph)

@@ -1,10 +1,10 @@
-"""Why a job cannot be done, as far as only the loaded model can tell."""
+"""The refusal of a job by a rule that needs the loaded model."""
 
-from jobs.results import JobFailure
+from jobs.contract.results import JobFailure
 
 
 class Refused(Exception):
-    """The job fails with this code; the message is fit for a client, `param` names the field."""
+    """The job fails with this code and message. `param` names the field. The client sees both."""
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
-"""What surrounds every request: its id, its log line and metrics, security headers, the last catch, body
-limits.
+"""What every request passes: its id, log line and metrics, security headers, the catch-all error handler, and
+limits of its body.
 
-Pure ASGI, so that a body is counted while it streams and nothing is buffered here.
+Plain ASGI, so that a body is counted while it streams and nothing is buffered here.
 """
 
 import asyncio
@@ -16,27 +16,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import CLIENT_CLOSED_REQUEST, ApiError, ClientGone, internal_error
 from telemetry.logging import get_logger
 from telemetry.metrics import ApiMetrics
-from telemetry.tracing import RequestSpan, Tracer
+from telemetry.tracing import Tracer
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 _PROBES = ("/health", "/metrics")
-"""Asked every few seconds by machines: neither logged nor traced."""
+"""Requested every few seconds by monitoring, so neither logged nor traced."""
+_REFUSALS = (429, 503)
 DRAIN_S = 5.0
 DRAIN_BYTES = 64 << 20
 
 
 class ContextMiddleware:
-    """Outermost: whatever happens inside, the reply has an id, safe headers, and one line in the log."""
+    """The outermost layer: every reply has an id, security headers, and one line in the log."""
 
     def __init__(self, app: ASGIApp, metrics: ApiMetrics, tracer: Tracer) -> None:
         self._app = app
         self._metrics = metrics
         self._tracer = tracer
+        self._no_tracer = Tracer()
         self._log = get_logger("app.request")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,10 +48,10 @@ class ContextMiddleware:
         started_s = time.perf_counter()
         headers = Headers(scope=scope)
         sent = headers.get("x-request-id", "")
-        request_id = sent if _SANE_ID.fullmatch(sent) else uuid.uuid4().hex
+        request_id = sent if _VALID_ID.fullmatch(sent) else uuid.uuid4().hex
         scope["request_id"] = request_id
-        untraced = scope["path"].startswith(_PROBES)
-        span = RequestSpan() if untraced else self._tracer.request(scope["method"], headers, request_id)
+        tracer = self._no_tracer if scope["path"].startswith(_PROBES) else self._tracer
+        span = tracer.request(scope["method"], headers, request_id)
         scope["traceparent"] = span.traceparent
         status, fault = 0, None
 
@@ -72,17 +74,25 @@ class ContextMiddleware:
                     raise
                 await internal_error().response()(scope, receive, send_with_headers)
             finally:
-                # The route's template, never the raw path: a label must not grow with what clients invent.
+                # The route's template, not the raw path: otherwise clients could create any number of labels.
                 route: str | None = getattr(scope.get("route"), "path", None) or None
                 status = status or CLIENT_CLOSED_REQUEST
-                self._count(scope["method"], route or "unmatched", status, time.perf_counter() - started_s)
+                self._count(scope, route or "unmatched", status, time.perf_counter() - started_s)
                 span.end(route, status, fault)
 
-    def _count(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._metrics.requests_total.labels(route, str(status)).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
-        if not route.startswith(_PROBES):
-            self._log.info("request", method=method, route=route, status=status, seconds=round(seconds, 4))
+    def _count(self, scope: Scope, route: str, status: int, seconds: float) -> None:
+        traceparent: str | None = scope["traceparent"]
+        trace_id = traceparent.split("-")[1] if traceparent else None
+        self._metrics.count_request(route, status, seconds, trace_id)
+        if route.startswith(_PROBES):
+            return
+        code: str | None = scope.get("error_code")
+        if code is not None and status in _REFUSALS:
+            self._metrics.refusals_total.labels(code).inc()
+        fields = {} if code is None else {"code": code}
+        self._log.info(
+            "request", method=scope["method"], route=route, status=status, seconds=round(seconds, 4), **fields
+        )
 
 
 def _add_headers(headers: MutableHeaders, request_id: str) -> None:
@@ -96,7 +106,7 @@ def _add_headers(headers: MutableHeaders, request_id: str) -> None:
 
 
 class BodyLimitMiddleware:
-    """Refuses a body that is too long or comes too slowly, before anyone has read it whole."""
+    """Refuses a body that is too long or arrives too slowly, without reading it whole."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float, idle_timeout_s: float) -> None:
         self._app = app
@@ -111,14 +121,14 @@ class BodyLimitMiddleware:
         headers = Headers(scope=scope)
         started = False
 
-        async def noticing_send(message: Message) -> None:
+        async def send_and_notice(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
             self._check_announced(headers.get("content-length"))
-            await self._app(scope, self._limited(receive), noticing_send)
+            await self._app(scope, self._limited(receive), send_and_notice)
         except ApiError as error:
             if started:
                 raise
@@ -154,7 +164,7 @@ class BodyLimitMiddleware:
         return limited
 
     def _too_large(self) -> ApiError:
-        message = f"The body may have {self._max_bytes} bytes at most. Send smaller or fewer pictures."
+        message = f"The body may have {self._max_bytes} bytes at most. Send smaller or fewer images."
         return ApiError(413, "body_too_large", message, headers={"Connection": "close"})
 
     def _too_slow(self) -> ApiError:
@@ -167,7 +177,7 @@ class BodyLimitMiddleware:
 
 
 async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send, *, may_drain: bool) -> None:
-    """Answer, then read on for a while: closing at once would reset the connection under the reply."""
+    """Send the error, then read on for a while: an immediate close could reset the connection."""
     last: list[Message] = []
 
     async def hold_back(message: Message) -> None:

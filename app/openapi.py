@@ -1,282 +1,300 @@
-"""The OpenAPI document: what FastAPI cannot see, since bodies are read by hand within limits of their own.
+"""The parts of the OpenAPI document that FastAPI cannot derive.
 
-Adds bodies (JSON and multipart), replies, errors, headers and the key scheme; every field's text and range
-comes from the schemas.
+Bodies and most headers are read by hand, within limits of their own, so that they are described here.
 """
 
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from app.admission import DEADLINE_PATTERN
 from app.bodies import MultipartForm
-from app.openapi_parts import (
-    BODY_ERRORS,
-    EVENT_ID_PATTERN,
-    READING_ERRORS,
-    SCHEMA_PATH,
-    Json,
-    errors,
-    event_stream,
-    form_schema,
-    header,
-    json_reply,
-    ref,
-    reply,
-)
-from app.schemas import openai, openai_replies, replies, requests
-from app.tasks import TASK_ROUTES, TaskRoute
-from jobs.job import Task
+from app.errors import MAX_RETRY_AFTER_S, ErrorReply
+from app.headers import DEADLINE_PATTERN, EVENT_ID_PATTERN, KEY_PATTERN
+from app.replies import JobReply
+from app.tasks.base import TaskRoute
+
+Json = dict[str, Any]
+Responses = dict[int | str, dict[str, Any]]
 
 DESCRIPTION = (
     "Inference server for RuDOLPH, the Russian text-image-text transformer. Every error is "
-    '`{"error": {"message", "type", "param", "code"}}`; every reply has `x-request-id`. Pictures are '
-    "base64, data URIs or multipart files, never addresses."
+    '`{"error": {"message", "type", "param", "code"}}`; every reply has `x-request-id`. Images are '
+    "base64, data URIs or multipart files, never URLs."
 )
-TAGS: list[dict[str, Any]] = [
-    {"name": "tasks", "description": "What the model can do; answered when it is done, or later on request."},
-    {"name": "jobs", "description": "The same tasks, queued: submit, ask, follow, cancel."},
-    {"name": "openai", "description": "The same model behind OpenAI's routes; the official SDK works."},
+TAGS: list[Json] = [
+    {"name": "tasks", "description": "One route for each task; the reply is the result."},
+    {"name": "jobs", "description": "The same tasks as jobs: submit now, read the result later."},
+    {"name": "openai", "description": "The same model with OpenAI's routes, for the official SDK."},
+    {"name": "huggingface", "description": "The same model with the task API of Hugging Face's hub."},
     {"name": "operations", "description": "Health and metrics."},
 ]
-_REPLIES: dict[Task, type[BaseModel]] = {
-    Task.TEXT2IMAGE: replies.ImagesReply,
-    Task.IMAGE2TEXT: replies.TextsReply,
-    Task.TEXT2TEXT: replies.TextsReply,
-    Task.RANK_IMAGES: replies.RankingReply,
-    Task.RANK_TEXTS: replies.RankingReply,
-    Task.CLASSIFY: replies.ClassifyReply,
-    Task.ANSWER: replies.AnswerReply,
+_REPLIES = Path(__file__).with_name("reply_examples.json")
+SCHEMA_PATH = "#/components/schemas/{model}"
+_BOOLEANS = ["true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n"]
+_ERRORS = {
+    400: "The request cannot be read: not JSON, not multipart, a broken header. On OpenAI's routes also: a "
+    "field is wrong.",
+    401: "No API key, or an unknown one.",
+    404: "There is nothing with this name or id.",
+    408: "The headers or the body arrived too slowly.",
+    409: "The loaded checkpoint cannot do this, or the job was cancelled.",
+    413: "The body or an image is too large.",
+    415: "The body's Content-Type is not one of those described, or its charset is not UTF-8.",
+    422: "A field is wrong; `param` names it.",
+    429: "A quota of this key or tenant is used up; see Retry-After.",
+    431: "The headers are too large.",
+    500: "The server failed.",
+    503: "The queue is full, cannot be reached, or has no worker yet; see Retry-After.",
+    504: "The deadline passed; the job was cancelled.",
 }
-_REQUESTS: list[type[BaseModel]] = [
-    *(route.body for route in TASK_ROUTES),
-    openai.GenerationsBody,
-    openai.EditsBody,
-    openai.ChatBody,
-    openai.CompletionBody,
-]
-_OPENAI_REPLIES: dict[type[BaseModel], type[BaseModel]] = {
-    openai.GenerationsBody: openai_replies.PicturesReply,
-    openai.EditsBody: openai_replies.PicturesReply,
-    openai.ChatBody: openai_replies.ChatReply,
-    openai.CompletionBody: openai_replies.CompletionReply,
+READING_ERRORS = (400, 401, 408, 429, 431, 500, 503)
+"""Statuses of any route."""
+BODY_ERRORS = (*READING_ERRORS, 409, 413, 415, 422, 504)
+"""Statuses of a route with a body."""
+
+_REQUEST_ID: Json = {
+    "description": "The request's own x-request-id, or a new one; it is in the log.",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
 }
-_MODELS: list[type[BaseModel]] = [
-    *_REPLIES.values(),
-    *_OPENAI_REPLIES.values(),
-    openai_replies.ModelReply,
-    openai_replies.ModelListReply,
-    replies.JobReply,
-    replies.ErrorReply,
-    replies.LiveReply,
-    replies.ReadyReply,
-    replies.NotReadyReply,
-]
-_JOB_ID = "^[A-Za-z0-9_-]{1,64}$"
-_STREAM = (
-    "With `stream`: events `state`, `progress`, `partial_image`, `partial_text`, and as the last one either "
-    "`completed` with the reply or `error`."
-)
+_RETRY_AFTER: Json = {
+    "description": "Seconds to wait.",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_RETRY_AFTER_S},
+}
+_EVENT: Json = {
+    "type": "object",
+    "description": "With `stream`. Native streams have the events `state`, `progress`, `partial_image` and "
+    "`partial_text`, and end with `completed`, which has the full reply, or `error`.",
+    "properties": {
+        "event": {"type": "string"},
+        "id": {"type": "string", "pattern": EVENT_ID_PATTERN},
+        "data": {"type": "string", "description": "JSON; `[DONE]` ends a stream of OpenAI's texts."},
+    },
+    "required": ["data"],
+}
+
+
+IMAGE_CONTENT: Json = {
+    kind: {"schema": {"type": "string", "contentMediaType": kind}}
+    for kind in ("image/png", "image/jpeg", "image/webp")
+}
+"""The content of a reply that is an image file."""
 
 
 def operation_id(route: APIRoute) -> str:
-    """The handler's name: what a generated client calls the operation."""
+    """Return the handler's name, the name of the operation in a generated client."""
     return route.name
 
 
-def openapi_document(app: FastAPI, *, closed: bool) -> Json:
-    """Built once an application. `closed`: every route but health needs a key."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            description=app.description,
-            routes=app.routes,
-            tags=TAGS,
-        )
-        components = document.setdefault("components", {})
-        components["schemas"] = _schemas()
-        if closed:
-            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-            document["security"] = [{"key": []}]
-        app.openapi_schema = document
-    return app.openapi_schema
+def openapi_builder(app: FastAPI, bodies: Iterable[type[BaseModel]], *, closed: bool) -> Callable[[], Json]:
+    """Return the function that builds the document once. `closed`: every route but health needs a key."""
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in bodies]
+    models.append((ErrorReply, "serialization"))
+
+    def build() -> Json:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=TAGS,
+            )
+            components = document.setdefault("components", {})
+            schemas = models_json_schema(models, ref_template=SCHEMA_PATH)[1]
+            components.setdefault("schemas", {}).update(schemas.get("$defs", {}))
+            if closed:
+                components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+                document["security"] = [{"key": []}]
+            _add_replies(document)
+            app.openapi_schema = document = _without_null_defaults(document)
+            return document
+        return app.openapi_schema
+
+    return build
 
 
-def task_operation(route: TaskRoute) -> Json:
-    """What a task route adds to its operation."""
-    content: Json = {"application/json": {"schema": ref(_REPLIES[route.task])}}
-    if route.task is Task.TEXT2IMAGE:
-        for kind in ("image/png", "image/jpeg", "image/webp"):
-            content[kind] = {"schema": {"type": "string", "contentMediaType": kind}}
-    if "stream" in route.body.model_fields:
-        content |= event_stream(_STREAM)
+def _add_replies(document: Json) -> None:
+    """Add examples of replies. `python -m scripts.pictures` writes them from a real server."""
+    examples: Json = json.loads(_REPLIES.read_text(encoding="utf-8"))
+    for operation in (operation for methods in document["paths"].values() for operation in methods.values()):
+        for status, reply in examples.get(operation["operationId"], {}).items():
+            operation["responses"][status]["content"]["application/json"]["example"] = reply
+
+
+def _without_null_defaults(value: Any) -> Any:
+    """Leave out `default: null`: generators make a field with a default a required one of their types."""
+    if isinstance(value, list):
+        return [_without_null_defaults(item) for item in value]
+    if not isinstance(value, dict):
+        return value
     return {
-        "parameters": [_IDEMPOTENCY_KEY, _PREFER, _DEADLINE],
-        "requestBody": {"required": True, "content": _task_content(route)},
-        "responses": {
-            "200": reply("The result.", content),
-            "202": _accepted(),
-            **errors(BODY_ERRORS, replies.ErrorReply),
-        },
+        key: _without_null_defaults(item)
+        for key, item in value.items()
+        if not (key == "default" and item is None)
     }
 
 
-def submit_operation() -> Json:
-    example = {"task": "text2image", "input": {"prompt": "рыжий кот"}, "priority": 0}
+def ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": SCHEMA_PATH.format(model=model.__name__)}
+
+
+def response(*, headers: Mapping[str, Json] | None = None, **more: Any) -> Json:
+    """Return an entry of FastAPI's `responses` with the header that every reply has."""
+    return {"headers": {"x-request-id": _REQUEST_ID, **(headers or {})}, **more}
+
+
+def errors(*statuses: int) -> Responses:
+    found: Responses = {}
+    for status in sorted(set(statuses)):
+        headers = {"Retry-After": _RETRY_AFTER} if status in (429, 503) else {}
+        # Not `model`: FastAPI would document it with the media type of the route's own response.
+        content = {"application/json": {"schema": ref(ErrorReply)}}
+        found[status] = response(description=_ERRORS[status], headers=headers, content=content)
+    return found
+
+
+def event_stream() -> Json:
+    """Return the content of a stream; the schema is that of each event."""
+    return {"text/event-stream": {"schema": _EVENT}}
+
+
+def task_operation(route: TaskRoute[Any]) -> Json:
     return {
-        "parameters": [_IDEMPOTENCY_KEY],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _job_schema(), "example": example}},
-        },
-        "responses": {"202": _accepted(), **errors(BODY_ERRORS, replies.ErrorReply)},
+        "parameters": [IDEMPOTENCY_KEY, _PREFER, _DEADLINE],
+        **body_operation(route.body, route.example, route.form),
     }
 
 
-def openai_operation(body: type[BaseModel], form: MultipartForm | None) -> Json:
-    if form is None:
-        asked: Json = {"application/json": {"schema": ref(body)}}
-    else:
-        asked = {"multipart/form-data": {"schema": form_schema(body, form.files, form.lists)}}
+def task_responses(route: TaskRoute[Any]) -> Responses:
     content: Json = {
-        "application/json": {"schema": ref(_OPENAI_REPLIES[body])},
-        **event_stream("With `stream`, as OpenAI's own."),
+        kind: {"schema": {"type": "string", "contentMediaType": kind}} for kind in route.image_types
     }
+    if "stream" in route.body.model_fields:
+        content |= event_stream()
+    return {200: response(content=content), 202: ACCEPTED, **errors(*BODY_ERRORS)}
+
+
+def body_operation(body: type[BaseModel], example: Json, form: MultipartForm | None = None) -> Json:
+    """Return the request body of a route: JSON, and multipart where there is a form."""
+    content: Json = {"application/json": {"schema": ref(body), "example": example}}
+    if form:
+        content["multipart/form-data"] = {"schema": _form_schema(body, form), "example": example}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _header(name: str, description: str, schema: Json) -> Json:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+
+
+def _form_schema(model: type[BaseModel], form: MultipartForm) -> Json:
+    """Describe the body as a form: a file part for each image, a form field for every other plain field.
+
+    Nested objects are left out. A form has no null, so that no field allows it.
+    """
+    schema = model.model_json_schema()
+    in_files = {path[0] for path in form.files.values()}
+    properties = {
+        name: _without_null(field)
+        for name, field in schema["properties"].items()
+        if name not in in_files and _is_plain(_without_null(field))
+    }
+    file = {
+        "type": "string",
+        "format": "picture-file",
+        "contentMediaType": "application/octet-stream",
+        "description": "A PNG, JPEG or WebP file.",
+    }
+    first_names: dict[tuple[str, ...], str] = {}
+    for name, path in form.files.items():
+        first_names.setdefault(path, name)
+    for path, name in first_names.items():
+        is_list = path[-1] in form.lists
+        properties[name] = (
+            {"type": "array", "items": file, "minItems": 1, "maxItems": _max_items(schema, path[-1])}
+            if is_list
+            else file
+        )
+    # A part of an object means something only together with the first part of the object.
+    inner = [name for path, name in first_names.items() if len(path) > 1]
+    needed: Json = dict.fromkeys(inner[1:], inner[:1])
+    for name in form.json_fields or ():
+        needed[name] = [next(iter(form.files))]
+        properties[name] = {"type": "string", "format": name, "description": 'As JSON, such as {"up": 4}.'}
     return {
-        "parameters": [_IDEMPOTENCY_KEY],
-        "requestBody": {"required": True, "content": asked},
-        "responses": {
-            "200": reply("As OpenAI's own.", content),
-            **errors((*BODY_ERRORS,), replies.ErrorReply),
-        },
+        "type": "object",
+        "description": "A file part for each image and a form field for all others, repeated for a list. "
+        "Instead of the form fields, one part named `request` may hold them all as a JSON object.",
+        "properties": properties,
+        "required": [name for name in schema.get("required", ()) if name in properties],
+        "additionalProperties": False,
+        **({"dependentRequired": needed} if needed else {}),
     }
 
 
-def models_operation(*, one: bool) -> Json:
-    if not one:
-        answer = json_reply("The loaded model.", openai_replies.ModelListReply)
-        return {"responses": {"200": answer, **errors(READING_ERRORS, replies.ErrorReply)}}
-    answer = json_reply("The loaded model.", openai_replies.ModelReply)
-    name = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-    return {
-        "parameters": [name],
-        "responses": {"200": answer, **errors((*READING_ERRORS, "404"), replies.ErrorReply)},
-    }
+def _max_items(schema: Json, name: str) -> int:
+    """Return how many files a field of a form may repeat: as many as the list in JSON has items."""
+    field = schema["properties"][name]
+    return next(option["maxItems"] for option in (field, *field.get("anyOf", ())) if "maxItems" in option)
 
 
-def job_operation(*, events: bool) -> Json:
-    schema = {"type": "string", "pattern": _JOB_ID}
-    parameters: list[Json] = [{"name": "id", "in": "path", "required": True, "schema": schema}]
-    content: Json = {"application/json": {"schema": ref(replies.JobReply)}}
-    if events:
-        parameters.append(_LAST_EVENT_ID)
-        content = event_stream(_STREAM)
-    return {
-        "parameters": parameters,
-        "responses": {
-            "200": reply("The job.", content),
-            **errors((*READING_ERRORS, "404", *(["422"] if events else [])), replies.ErrorReply),
-        },
-    }
+def _without_null(field: Json) -> Json:
+    """Remove null from `anyOf: [X, null]` and from defaults. A form writes booleans as text."""
+    options = [option for option in field.get("anyOf", ()) if option.get("type") != "null"]
+    found = {key: value for key, value in field.items() if key != "anyOf"}
+    if found.get("default", "") is None:
+        del found["default"]
+    found = {**found, **options[0]} if len(options) == 1 else found if not options else field
+    if found.get("type") != "boolean":
+        return found
+    default = {"default": str(found["default"]).lower()} if "default" in found else {}
+    return {**found, "type": "string", "enum": _BOOLEANS, **default}
 
 
-def live_operation() -> Json:
-    return {
-        "responses": {
-            "200": json_reply("It answers.", replies.LiveReply),
-            **errors(("400", "408", "431", "503"), replies.ErrorReply),
-        },
-        "security": [],
-    }
-
-
-def ready_operation() -> Json:
-    not_ready = json_reply("Something is missing; `checks` says what.", replies.NotReadyReply)
-    return {
-        "responses": {
-            "200": json_reply("Work would be done.", replies.ReadyReply),
-            **errors(("400", "408", "431"), replies.ErrorReply),
-            "503": not_ready,
-        },
-        "security": [],
-    }
-
-
-def metrics_operation() -> Json:
-    answer = reply("In the Prometheus text format.", {"text/plain": {"schema": {"type": "string"}}})
-    return {"responses": {"200": answer, **errors(READING_ERRORS, replies.ErrorReply)}}
-
-
-def _task_content(route: TaskRoute) -> Json:
-    content: Json = {"application/json": {"schema": ref(route.body), "example": route.example}}
-    if route.form is None:
-        return content
-    schema = form_schema(route.body, route.form.files, route.form.lists)
-    schema["description"] = (
-        "A file part for each picture and a field for everything else, lists by repeating it. Instead of the "
-        "fields, one part named `request` may hold them all as a JSON object."
+def _is_plain(field: Json) -> bool:
+    return field.get("type") in ("string", "integer", "number", "boolean") or (
+        field.get("type") == "array" and field["items"].get("type") == "string"
     )
-    for name in route.form.json_fields or ():
-        schema["dependentRequired"][name] = [next(iter(route.form.files))]
-        schema["properties"][name] = {
-            "type": "string",
-            "format": name,
-            "description": 'As JSON, such as {"up": 4}.',
-        }
-    content["multipart/form-data"] = {"schema": schema}
-    return content
 
 
-def _job_schema() -> Json:
-    """The body of a queued task; what its `input` holds hangs on its `task`."""
-    inputs = [
-        {"properties": {"task": {"const": str(route.task)}, "input": ref(route.body)}}
-        for route in TASK_ROUTES
-    ]
-    return {**requests.JobBody.model_json_schema(), "oneOf": inputs}
-
-
-def _schemas() -> Json:
-    asked = models_json_schema([(model, "validation") for model in _REQUESTS], ref_template=SCHEMA_PATH)[1]
-    told = models_json_schema(
-        [(model, "serialization") for model in dict.fromkeys(_MODELS)], ref_template=SCHEMA_PATH
-    )[1]
-    return {**asked.get("$defs", {}), **told.get("$defs", {})}
-
-
-def _accepted() -> Json:
-    location: Json = {
-        "required": True,
-        "description": "The job's own address.",
-        "schema": {"type": "string", "pattern": "^/v1/jobs/[A-Za-z0-9_-]{1,64}$"},
-    }
-    own: Json = {"parameters": {"id": "$response.body#/id"}}
-    links = {name: {"operationId": name, **own} for name in ("get_job", "cancel_job", "follow_job")}
-    return json_reply("Queued.", replies.JobReply, headers={"Location": location}, links=links)
-
-
-_IDEMPOTENCY_KEY = header(
+IDEMPOTENCY_KEY = _header(
     "Idempotency-Key",
     "The same key with the same request gives the same job, however often it is sent.",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": KEY_PATTERN},
 )
-_PREFER = header(
+_PREFER = _header(
     "Prefer",
-    "`respond-async`: answer 202 at once. Other preferences are ignored, as RFC 7240 has it.",
+    "`respond-async`: reply 202 at once. Other preferences are ignored (RFC 7240).",
     {"type": "string", "examples": ["respond-async"]},
 )
-_DEADLINE = header(
+_DEADLINE = _header(
     "x-deadline-s",
-    "Seconds after which the request is given up, time in the queue included: 0.1–86,400.",
+    "Seconds after which the request is cancelled, time in the queue included: 0.1–86,400.",
     {"type": "string", "pattern": DEADLINE_PATTERN, "examples": ["60"]},
 )
-_LAST_EVENT_ID = header(
+LAST_EVENT_ID = _header(
     "Last-Event-ID",
-    "Id of the last event seen.",
+    "Id of the last event that the client has received.",
     {"type": "string", "pattern": EVENT_ID_PATTERN, "examples": ["1700000000000-0"]},
+)
+_JOB_LINK: Json = {"parameters": {"id": "$response.body#/id"}}
+ACCEPTED = response(
+    model=JobReply,
+    description="Queued.",
+    headers={
+        "Location": {
+            "required": True,
+            "description": "The job's URL.",
+            "schema": {"type": "string", "pattern": "^/v1/jobs/[A-Za-z0-9_-]{1,64}$"},
+        }
+    },
+    links={name: {"operationId": name, **_JOB_LINK} for name in ("get_job", "cancel_job", "follow_job")},
 )

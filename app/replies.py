@@ -1,143 +1,76 @@
-"""From what the queue holds to the plain data of a reply. Knows the field names of the HTTP contract."""
+"""The reply of /v1/jobs: a job with its state and, once there is one, its result."""
 
-import base64
-import math
-from typing import Any
+from typing import Annotated, Literal
 
-from app.errors import from_failure
-from jobs.job import JobState
-from jobs.results import (
-    AnswerResult,
-    ClassifyResult,
-    GeneratedImage,
-    GeneratedText,
-    ImagesResult,
-    JobFailure,
-    Outcome,
-    RankingResult,
-    Result,
-    TextsResult,
-    Usage,
-)
-from jobs.status import JobStatus, Timings
+from msgspec import structs
+from pydantic import Field, SerializeAsAny, WithJsonSchema
+
+from app.errors import ErrorBody, from_failure
+from app.tasks import TASKS
+from app.tasks.base import Reply, TaskReply, durations_ms
+from jobs.contract.job import JobState
+from jobs.contract.results import JobFailure, Outcome, Result
+from jobs.contract.status import JobStatus
+
+_REPLIES = dict.fromkeys(route.reply.__name__ for route in TASKS.values())
+_AnyReply = Annotated[
+    SerializeAsAny[TaskReply],
+    WithJsonSchema({"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in _REPLIES]}),
+]
 
 
-def task_reply(status: JobStatus, result: Result, *, seed: int | None = None) -> dict[str, Any]:
-    """The whole answer of a task route."""
-    reply: dict[str, Any] = {
-        "id": status.id,
-        "model": status.model,
-        "created": int(status.timings.created_s),
-        "usage": usage_reply(result.usage),
-        "timings": timings_reply(status.timings),
-    }
-    if seed is not None and isinstance(result, TextsResult):
-        reply["seed"] = seed
-    return reply | _payload(result)
+class ProgressReply(Reply):
+    phase: str = Field(description="What the worker does: drawing, writing or scoring.")
+    done: int = Field(description="Units of the phase that are done, such as rows of images or tokens.")
+    total: int = Field(description="All units of the phase.")
 
 
-def job_reply(status: JobStatus, outcome: Outcome | None) -> dict[str, Any]:
-    """A job as /v1/jobs shows it; with its result once there is one."""
+class JobTimingsReply(Reply):
+    """Milliseconds; null until the event has happened."""
+
+    queue_ms: float | None = Field(description="From acceptance until a worker started.")
+    compute_ms: float | None = Field(description="From there until the end.")
+    total_ms: float | None = Field(description="Both together.")
+
+
+class JobReply(Reply):
+    id: str = Field(description="The id of the job, for /v1/jobs/{id}.")
+    task: str = Field(description="The task, such as text2image.")
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired", "dead"] = Field(
+        description="dead: the job crashed its worker twice while it ran alone. The last five are final."
+    )
+    created: int = Field(description="When it was accepted, in seconds since 1970.")
+    attempt: int = Field(description="How often a worker has started it.")
+    priority: int = Field(description="Lower runs earlier.")
+    position: int | None = Field(description="Jobs ahead of it while queued, from 0.")
+    progress: ProgressReply | None = Field(description="Only while it runs.")
+    cancel_requested: bool = Field(description="True from a request to cancel it until it ends.")
+    model: str | None = Field(description="Name and revision of the checkpoint that ran it.")
+    timings: JobTimingsReply = Field(description="How long it waited and ran.")
+    error: ErrorBody | None = Field(description="Why it did not succeed, else null.")
+    result: _AnyReply | None = Field(description="The reply of the task's own route.")
+
+
+def job_reply(status: JobStatus, outcome: Outcome | None) -> JobReply:
     failure = outcome if isinstance(outcome, JobFailure) else status.failure
     result = None if outcome is None or isinstance(outcome, JobFailure) else task_reply(status, outcome)
-    return {
-        "id": status.id,
-        "task": str(status.task),
-        "state": str(status.state),
+    fields = structs.asdict(status) | {
         "created": int(status.timings.created_s),
-        "attempt": status.attempt,
-        "priority": status.priority,
-        "position": status.position,
-        "progress": _progress(status),
-        "cancel_requested": status.cancel_requested,
-        "model": status.model,
-        "timings": timings_reply(status.timings),
-        "error": from_failure(failure).body()["error"] if failure else None,
+        "progress": status.progress if status.state is JobState.RUNNING else None,
+        "timings": durations_ms(status.timings),
+        "error": from_failure(failure).reply().error if failure else None,
         "result": result,
     }
+    return JobReply.model_validate(fields)
 
 
-def usage_reply(usage: Usage) -> dict[str, int]:
-    return {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
+def task_reply(status: JobStatus, result: Result, *, seed: int | None = None) -> TaskReply:
+    """Return the reply of the job's task route. `seed` is None where the request's seed is unknown."""
+    fields = structs.asdict(result) | {
+        "id": status.id,
+        "model": status.model,
+        "created": int(status.timings.created_s),
+        "timings": {name: value or 0.0 for name, value in durations_ms(status.timings).items()},
+        "seed": seed,
     }
-
-
-def timings_reply(timings: Timings) -> dict[str, float | None]:
-    """Durations in milliseconds; all three moments are by the clock of Redis."""
-    created_s, started_s, finished_s = timings.created_s, timings.started_s, timings.finished_s
-    return {
-        "queue_ms": _ms(created_s, started_s),
-        "compute_ms": _ms(started_s, finished_s),
-        "total_ms": _ms(created_s, finished_s),
-    }
-
-
-def base64_text(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def media_type_of(data: bytes) -> str:
-    """Of a picture that a worker encoded."""
-    if data.startswith(b"\x89PNG"):
-        return "image/png"
-    return "image/jpeg" if data.startswith(b"\xff\xd8") else "image/webp"
-
-
-def _ms(begin_s: float | None, end_s: float | None) -> float | None:
-    return None if begin_s is None or end_s is None else round(max(end_s - begin_s, 0.0) * 1000, 3)
-
-
-def _progress(status: JobStatus) -> dict[str, Any] | None:
-    progress = status.progress
-    if progress is None or status.state is not JobState.RUNNING:
-        return None
-    return {"phase": progress.phase, "done": progress.done, "total": progress.total}
-
-
-def _payload(result: Result) -> dict[str, Any]:
-    match result:
-        case ImagesResult():
-            return {"images": [_image(image) for image in result.images]}
-        case TextsResult():
-            return {"texts": [_text(text) for text in result.texts]}
-        case RankingResult():
-            return {
-                "ranking": [
-                    {
-                        "index": item.index,
-                        "score": item.score,
-                        "ppl_text": item.ppl_text,
-                        "ppl_image": item.ppl_image,
-                    }
-                    for item in result.ranking
-                ]
-            }
-        case ClassifyResult():
-            return {
-                "class": result.scores[result.label].class_name,
-                "label": result.label,
-                "scores": [
-                    {"class": item.class_name, "score": item.score, "ppl_text": item.ppl_text}
-                    for item in result.scores
-                ],
-            }
-        case AnswerResult():
-            return {"answer": result.answer}
-
-
-def _image(image: GeneratedImage) -> dict[str, Any]:
-    item: dict[str, Any] = {"b64_json": base64_text(image.data), "seed": image.seed}
-    return item | _scores(image) | ({"codes": list(image.codes)} if image.codes is not None else {})
-
-
-def _text(text: GeneratedText) -> dict[str, Any]:
-    item: dict[str, Any] = {"text": text.text, "count": text.count}
-    return item | _scores(text) | ({"tokens": list(text.tokens)} if text.tokens is not None else {})
-
-
-def _scores(item: GeneratedImage | GeneratedText) -> dict[str, float]:
-    values = {"score": item.score, "ppl_text": item.ppl_text, "ppl_image": item.ppl_image}
-    return {name: value for name, value in values.items() if value is not None and not math.isnan(value)}
+    return TASKS[status.task].reply.model_validate(fields)

@@ -1,82 +1,24 @@
-"""What the routes share, built once by `create_app` and opened by its lifespan. No module globals."""
+"""Objects that the routes share. `create_app` builds them once, and its lifespan opens them."""
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 
+from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 
-from app.admission import ByteBudget, ModelWatch, StreamSlots
-from app.auth import Principal
-from app.pictures import PicturePool
-from app.retries import RetryMemory
+from app.job_waiters import JobWaiters
+from app.limits import ByteBudget, StreamSlots
+from app.openai.models import ServedNames
+from app.openai.rendering import ImageRenderer
+from app.openai.sdk_retries import RetryMemory
+from app.queue_connection import ModelWatch, QueueConnection
+from app.quotas import QuotaMeter
 from app.settings import Settings
-from app.waiting import Waiters
-from jobs.client import JobClient
-from jobs.errors import QueueUnavailable
-from jobs.limits import QueueLimits
-from telemetry.logging import get_logger
+from app.uploads import ImagePool
+from jobs.client.client import JobClient
 from telemetry.metrics import ApiMetrics
 from telemetry.tracing import Tracer
-
-CONNECT_RETRY_S = 1.0
-
-
-class QueueLink:
-    """The connection to the queue. The API starts without Redis and connects as soon as there is one."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._client: JobClient | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._log = get_logger("app.queue")
-
-    @property
-    def client(self) -> JobClient:
-        if self._client is None:
-            raise QueueUnavailable("The queue cannot be reached. Try again soon.")
-        return self._client
-
-    async def open(self) -> None:
-        try:
-            await self._connect()
-        except QueueUnavailable as error:
-            self._log.warning("queue_unavailable", error=str(error))
-            self._task = asyncio.create_task(self._keep_trying())
-
-    async def close(self) -> None:
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        if self._client:
-            await self._client.close()
-
-    async def _connect(self) -> None:
-        settings = self._settings
-        if settings.redis_url is None:
-            raise ValueError(
-                "RUDOLPH_REDIS_URL is not set. `rudolph serve` starts its own server and sets it."
-            )
-        self._client = await JobClient.connect(
-            settings.redis_url,
-            queue=settings.queue_name,
-            limits=QueueLimits(
-                max_depth=settings.max_queue_depth,
-                max_bytes=settings.max_queue_bytes,
-                tenant_max_jobs=settings.tenant_max_jobs,
-                job_ttl_s=settings.job_ttl_s,
-                wait_replicas=settings.wait_replicas,
-                wait_timeout_ms=settings.wait_timeout_ms,
-            ),
-        )
-
-    async def _keep_trying(self) -> None:
-        while self._client is None:
-            await asyncio.sleep(CONNECT_RETRY_S)
-            with suppress(QueueUnavailable):
-                await self._connect()
-        self._log.info("queue_connected")
 
 
 @dataclass
@@ -84,23 +26,55 @@ class Services:
     settings: Settings
     metrics: ApiMetrics
     tracer: Tracer
-    queue: QueueLink
-    pictures: PicturePool
+    queue: QueueConnection
     models: ModelWatch
+    quotas: QuotaMeter
+    images: ImagePool
     bodies: ByteBudget
     streams: StreamSlots
-    waiters: Waiters
+    waiters: JobWaiters
     retries: RetryMemory
+    renderer: ImageRenderer
+    names: ServedNames
     draining: bool = False
 
     @property
     def client(self) -> JobClient:
+        """The connected client. Raises QueueUnavailable."""
         return self.queue.client
+
+    async def close(self) -> None:
+        """Cancel the jobs of clients that the shutdown disconnects, then close everything."""
+        self.draining = True
+        await self.waiters.drain()
+        await self.queue.close()
+        self.images.close()
+        self.renderer.close()
+        await asyncio.to_thread(self.tracer.close)
+
+
+def build_services(settings: Settings, tracer: Tracer) -> Services:
+    queue = QueueConnection(settings)
+    return Services(
+        settings=settings,
+        metrics=ApiMetrics(CollectorRegistry(), version=version("rudolph-server")),
+        tracer=tracer,
+        queue=queue,
+        models=ModelWatch(queue),
+        quotas=QuotaMeter(queue),
+        images=ImagePool(
+            threads=settings.picture_threads,
+            max_waiting=settings.max_pictures_waiting,
+            max_bytes=settings.max_picture_bytes,
+        ),
+        bodies=ByteBudget(settings.max_bodies_bytes),
+        streams=StreamSlots(settings.max_event_streams, settings.tenant_max_event_streams),
+        waiters=JobWaiters(),
+        retries=RetryMemory(),
+        renderer=ImageRenderer(threads=settings.picture_threads),
+        names=ServedNames(settings.served_model_name),
+    )
 
 
 def services_of(request: Request) -> Services:
     return request.app.state.services
-
-
-def principal_of(request: Request) -> Principal:
-    return request.scope["principal"]

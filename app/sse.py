@@ -1,36 +1,110 @@
-"""Events of a job as server-sent events: ids of the queue, comments that keep the line alive, always a last
-event.
+"""The format of server-sent events, and the events of a native stream.
 
-The stream of a job: `state`, `progress`, `partial_image`, `partial_text`, and at the end exactly one of
-`completed` (the whole reply) or `error` (the whole error). A reader that comes back sends Last-Event-ID and
-misses nothing.
+A native stream has `state`, `progress`, `partial_image` and `partial_text`, with the ids of the queue. It
+ends with one `completed`, which has the full reply, or one `error`, which has the full error.
 """
 
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from typing import Protocol
 
 import anyio
-import msgspec
+from pydantic import BaseModel, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
-from app.errors import ApiError, ClientGone, from_failure, from_queue_error, internal_error, invalid
-from app.replies import base64_text, task_reply
-from jobs.client import JobClient
-from jobs.errors import QueueError
-from jobs.events import Event, PartialImage, PartialText, Progress, StateChanged
-from jobs.results import JobFailure
-from telemetry.logging import get_logger
+from app.errors import ApiError, ClientGone
+from app.replies import ProgressReply, task_reply
+from app.tasks.base import Base64, Reply
+from jobs.contract.events import Event, EventBody, PartialImage, PartialText, Progress, StateChanged
+from jobs.contract.results import Result
+from jobs.contract.status import JobStatus
 
-_EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}")
+END_OF_STREAM = "-end"
+"""Added to the id of the last event, so that a client that has seen it is recognised."""
+FIRST_ID = "0-0"
+"""Before every event."""
+
+
+class EventFormat(Protocol):
+    """Converts the events of a job into the events of a stream. `app.follow` adds their ids."""
+
+    def start(self) -> Iterable[ServerSentEvent]:
+        """Return the events that the stream sends before the first event of the job."""
+        ...
+
+    def event(self, event: Event) -> AsyncIterable[ServerSentEvent]:
+        """Yield the events for one event of the job."""
+        ...
+
+    def result(self, status: JobStatus, result: Result) -> AsyncIterable[ServerSentEvent]:
+        """Yield the last events of a job that has succeeded."""
+        ...
+
+    def error(self, error: ApiError) -> ServerSentEvent:
+        """Return the last event of a stream that fails."""
+        ...
+
+
+class PartialImageEvent(Reply):
+    index: int
+    partial_image_index: int = Field(validation_alias="partial_index")
+    b64_json: Base64 = Field(validation_alias="data")
+
+
+class PartialTextEvent(Reply):
+    index: int
+    text: str
+
+
+class StateEvent(Reply):
+    state: str
+    reason: str | None
+
+
+_EVENTS: Mapping[type[EventBody], tuple[str, type[Reply]]] = {
+    Progress: ("progress", ProgressReply),
+    PartialImage: ("partial_image", PartialImageEvent),
+    PartialText: ("partial_text", PartialTextEvent),
+    StateChanged: ("state", StateEvent),
+}
+
+
+class NativeEvents:
+    """The native format."""
+
+    def start(self) -> Iterable[ServerSentEvent]:
+        return ()
+
+    async def event(self, event: Event) -> AsyncIterable[ServerSentEvent]:
+        name, model = _EVENTS[type(event.body)]
+        yield sse(name, model.model_validate(event.body))
+
+    async def result(self, status: JobStatus, result: Result) -> AsyncIterable[ServerSentEvent]:
+        yield sse("completed", task_reply(status, result))
+
+    def error(self, error: ApiError) -> ServerSentEvent:
+        return sse("error", error.reply())
+
+
+def sse(name: str | None, data: BaseModel) -> ServerSentEvent:
+    return ServerSentEvent(data.model_dump_json(by_alias=True), event=name, sep="\n")
+
+
+class Comment(ServerSentEvent):
+    """A comment without a blank line after it, of which some clients would make an empty event."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(comment=text, sep="\n")
+
+    def encode(self) -> bytes:
+        return f": {self.comment}\n".encode()
 
 
 class EventStream(EventSourceResponse):
-    """An event stream that gives its slot back however it ends, even before it began.
+    """An event stream that calls `on_close` however it ends, even before it starts.
 
-    Raises ClientGone where the reader took nothing for as long as `send_timeout_s`.
+    Raises ClientGone when the client reads nothing for `send_timeout_s`.
     """
 
     def __init__(
@@ -47,84 +121,24 @@ class EventStream(EventSourceResponse):
             content,
             headers=headers,
             ping=keep_alive_s,
+            ping_message_factory=lambda: Comment("keep-alive"),
             send_timeout=send_timeout_s,
             sep="\n",
             shutdown_event=anyio.Event() if shutdown_grace_s else None,
             shutdown_grace_period=shutdown_grace_s,
         )
+        # Whether the connection stays open is the server's decision, and another one in HTTP/1.0.
+        del self.headers["connection"]
         self._on_close = on_close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_taken = True
+        client_reads = True
         try:
             await super().__call__(scope, receive, send)
-        # Events and comments that keep the line alive may both have waited.
+        # A group, because an event and a keep-alive comment may both have timed out.
         except* SendTimeoutError:
-            is_taken = False
+            client_reads = False
         finally:
             self._on_close()
-        if not is_taken:
+        if not client_reads:
             raise ClientGone
-
-
-def last_event_id(header: str | None) -> str | None:
-    if header is not None and not _EVENT_ID.fullmatch(header):
-        message = "Last-Event-ID must be the id of an event of this stream, such as 1700000000000-0."
-        raise invalid(message, param="Last-Event-ID")
-    return header
-
-
-async def job_events(
-    client: JobClient, job_id: str, source: AsyncIterator[Event], after: str | None = None
-) -> AsyncGenerator[ServerSentEvent]:
-    """The events of `source`, and the job's last word. Never raises: an error is an event too."""
-    last_id: str | None = after
-    try:
-        async for event in source:
-            last_id = event.id
-            yield sse(event_name(event), event_data(event), event.id)
-        yield await last_event(client, job_id, last_id)
-    except ApiError as error:
-        yield sse("error", error.body(), last_id)
-    except QueueError as error:
-        yield sse("error", from_queue_error(error).body(), last_id)
-    except Exception:
-        get_logger("app.sse").exception("stream_failed", job_id=job_id)
-        yield sse("error", internal_error().body(), last_id)
-
-
-async def last_event(client: JobClient, job_id: str, event_id: str | None) -> ServerSentEvent:
-    status, outcome = await client.report(job_id)
-    if outcome is None:
-        raise internal_error()
-    if isinstance(outcome, JobFailure):
-        return sse("error", from_failure(outcome).body(), event_id)
-    return sse("completed", task_reply(status, outcome), event_id)
-
-
-def sse(name: str | None, data: Any, event_id: str | None = None) -> ServerSentEvent:
-    return ServerSentEvent(msgspec.json.encode(data).decode(), event=name, id=event_id, sep="\n")
-
-
-def event_name(event: Event) -> str:
-    match event.body:
-        case Progress():
-            return "progress"
-        case PartialImage():
-            return "partial_image"
-        case PartialText():
-            return "partial_text"
-        case StateChanged():
-            return "state"
-
-
-def event_data(event: Event) -> dict[str, Any]:
-    match event.body:
-        case Progress(phase=phase, done=done, total=total):
-            return {"phase": phase, "done": done, "total": total}
-        case PartialImage(index=index, partial_index=partial_index, data=data):
-            return {"index": index, "partial_image_index": partial_index, "b64_json": base64_text(data)}
-        case PartialText(index=index, text=text):
-            return {"index": index, "text": text}
-        case StateChanged(state=state, reason=reason):
-            return {"state": str(state), "reason": reason}

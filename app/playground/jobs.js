@@ -1,52 +1,111 @@
 // A job from submission to its last event, over the public API. Knows no page.
+import { Disconnected, events } from "./events.js";
+
+const POSITION_MS = 2000;
+const RECONNECT_MS = 2000;
 
 export class RequestFailed extends Error {
-  constructor(error) {
-    super(error.message);
-    this.param = error.param;
+  constructor({ message, param, code, status, retryAfterS }) {
+    super(message);
+    Object.assign(this, { param, code, status, retryAfterS });
   }
 }
 
-const answerOf = async (response) => {
-  const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new RequestFailed(body.error ?? { message: `HTTP ${response.status}` });
-  return body;
+export const key = {
+  get: () => sessionStorage.getItem("rudolph-key"),
+  set: (value) => sessionStorage.setItem("rudolph-key", value),
+  forget: () => sessionStorage.removeItem("rudolph-key"),
 };
 
-export const submit = async (task, input) =>
-  answerOf(await fetch("/v1/jobs", {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "Idempotency-Key": crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}` },
-    body: JSON.stringify({ task, input }),
-  }));
+const authorization = () => (key.get() ? { Authorization: `Bearer ${key.get()}` } : {});
 
-export const cancel = async (id) => answerOf(await fetch(`/v1/jobs/${id}`, { method: "DELETE" }));
+async function failureOf(response) {
+  const body = await response.json().catch(() => ({}));
+  const retryAfterS = Number(response.headers.get("retry-after")) || null;
+  return new RequestFailed({ message: `HTTP ${response.status}`, ...body.error, status: response.status, retryAfterS });
+}
 
-export const look = async (id) => answerOf(await fetch(`/v1/jobs/${id}`));
-
-// Calls hear(name, data) for every event; resolves after the last one with the whole reply, or rejects with
-// RequestFailed. The browser reconnects by itself and sends Last-Event-ID. `signal` stops listening.
-export const follow = (id, hear, signal) =>
-  new Promise((resolve, reject) => {
-    const source = new EventSource(`/v1/jobs/${id}/events`);
-    const waiting = setInterval(async () => {
-      const job = await look(id).catch(() => null);
-      if (job?.state === "queued") hear("position", job.position);
-    }, 1000);
-    const end = (settle, value) => {
-      source.close();
-      clearInterval(waiting);
-      settle(value);
-    };
-    for (const name of ["state", "progress", "partial_image", "partial_text"]) {
-      source.addEventListener(name, (event) => hear(name, JSON.parse(event.data)));
-    }
-    source.addEventListener("completed", (event) => end(resolve, JSON.parse(event.data)));
-    source.addEventListener("error", (event) => {
-      // The server's own last event carries data; a broken connection does not.
-      if (event.data) end(reject, new RequestFailed(JSON.parse(event.data).error));
-      else if (source.readyState === EventSource.CLOSED) end(reject, new RequestFailed({ message: "" }));
-      else hear("lost");
-    });
-    signal.addEventListener("abort", () => end(reject, new DOMException("stopped", "AbortError")));
+// Throws RequestFailed for an error of the server, and Disconnected without a reply.
+async function request(path, { headers, ...options } = {}) {
+  const all = { ...headers, ...authorization() };
+  const response = await fetch(path, { ...options, headers: all }).catch((error) => {
+    throw error.name === "AbortError" ? error : new Disconnected();
   });
+  if (!response.ok) throw await failureOf(response);
+  return response;
+}
+
+const call = async (path, options) => (await request(path, options)).json();
+
+export const newKey = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+
+// `idempotencyKey`: a request that is sent again with the same key makes no second job.
+export const submit = (task, input, idempotencyKey, signal) =>
+  call("v1/jobs", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "Idempotency-Key": idempotencyKey },
+    body: JSON.stringify({ task, input }),
+    signal,
+  });
+
+export const cancel = (id) => call(`v1/jobs/${id}`, { method: "DELETE" });
+
+// The loaded model's entry of /v1/models.
+export const model = async () => (await call("v1/models")).data[0];
+
+const look = (id) => call(`v1/jobs/${id}`);
+
+export const pause = (ms, signal) =>
+  new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    const timer = setTimeout(resolve, ms);
+    signal?.addEventListener("abort", () => { clearTimeout(timer); reject(signal.reason); }, { once: true });
+  });
+
+// Calls onEvent(name, data) for every event. Resolves with the full reply; rejects with RequestFailed. After a broken
+// connection it continues from the last event. `signal` stops it.
+export async function follow(id, onEvent, signal) {
+  const state = { lastId: null, isQueued: true };
+  const ended = new AbortController();
+  watchPosition(id, state, onEvent, ended.signal);
+  try {
+    for (;;) {
+      const reply = await followOnce(id, state, onEvent, signal);
+      if (reply) return reply;
+      onEvent("lost");
+      await pause(RECONNECT_MS, signal);
+    }
+  } finally {
+    ended.abort();
+  }
+}
+
+// The reply; null when the connection broke.
+async function followOnce(id, state, onEvent, signal) {
+  try {
+    const headers = state.lastId ? { "Last-Event-ID": state.lastId } : {};
+    const response = await request(`v1/jobs/${id}/events`, { headers, signal });
+    for await (const { event, data, id: eventId } of events(response.body)) {
+      state.lastId = eventId ?? state.lastId;
+      const content = JSON.parse(data);
+      if (event === "completed") return content;
+      if (event === "error") throw new RequestFailed(content.error);
+      if (event !== "state" || content.state === "running") state.isQueued = false;
+      onEvent(event, content);
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof Disconnected) && !error.retryAfterS) throw error;
+  }
+  return null;
+}
+
+async function watchPosition(id, state, onEvent, signal) {
+  try {
+    while (state.isQueued) {
+      await pause(POSITION_MS, signal);
+      const job = await look(id).catch(() => null);
+      if (state.isQueued && !signal.aborted && job?.state === "queued") onEvent("position", { position: job.position });
+    }
+  } catch { /* the job has ended */ }
+}

@@ -1,233 +1,250 @@
-// The page: tabs, forms to requests, events to pictures and words, and the job that outlives a reload.
-import { PaintBoard } from "./canvas.js";
-import { RequestFailed, cancel, follow, submit } from "./jobs.js";
-import { showPartial, showResult } from "./results.js";
-import { WORDS } from "./words.js";
+// The page: tabs, languages, keys, and what connects the tabs with each other.
+import { MaskBoard } from "./canvas.js";
+import { byId } from "./dom.js";
+import { Examples } from "./examples.js";
+import { buildNumbers, chooseDirection, fill, showDefaults, translateNumbers } from "./form.js";
+import { HistoryList } from "./history.js";
+import { ImageField, takeFilesAnywhere } from "./images.js";
+import { key, model } from "./jobs.js";
+import { parseLink } from "./link.js";
+import { Run } from "./run.js";
+import { onLanguage, say, speak, switchLanguage } from "./words.js";
 
-const byId = (id) => document.getElementById(id);
-const tabs = [...document.querySelectorAll("[role=tab]")];
-const forms = [...document.querySelectorAll("[role=tabpanel]")];
-const board = new PaintBoard(byId("canvas"));
-let language = localStorage.getItem("language") ?? (navigator.language.startsWith("ru") ? "ru" : "en");
-let running = null; // { id, stop: AbortController }
-let leaving = false;
+const RETRY_MS = 3000;
+const CELL_PX = 8;
+const NOT_RUSSIAN = /[a-z]/i;
+const RUSSIAN = /[а-яё]/i;
 
-const say = (key) => WORDS[language][key] ?? key;
+const buttons = [...document.querySelectorAll("[role=tab]")];
+const nameOf = (button) => button.id.slice("tab-".length);
+const names = buttons.map(nameOf);
+let current = names[0];
+let loaded = null; // the entry of /v1/models
+let unsupported = null; // the tab of a link that the loaded model cannot do
 
-function speak() {
-  document.documentElement.lang = language;
-  for (const node of document.querySelectorAll("[data-words]")) node.textContent = say(node.dataset.words);
-  for (const node of document.querySelectorAll("[data-words-label]")) node.setAttribute("aria-label", say(node.dataset.wordsLabel));
-  for (const node of document.querySelectorAll("[data-words-placeholder]")) node.placeholder = say(node.dataset.wordsPlaceholder);
-  byId("language").textContent = say("language");
-}
+// ---- the tabs ------------------------------------------------------------------------------------------------
 
-function choose(tab) {
-  for (const other of tabs) {
-    const chosen = other === tab;
-    other.setAttribute("aria-selected", chosen);
-    other.tabIndex = chosen ? 0 : -1;
-    byId(other.getAttribute("aria-controls")).hidden = !chosen;
+function tabOf(name) {
+  const panel = byId(`panel-${name}`);
+  const form = panel.querySelector("form");
+  buildNumbers(form);
+  const fields = {};
+  for (const box of form.querySelectorAll("[data-images]")) fields[box.dataset.images] = new ImageField(box);
+  const tab = { name, panel, form, fields, board: name === "redraw" ? boardOf(fields.image, form) : null };
+  tab.examples = new Examples(tab);
+  tab.run = new Run(tab, page);
+  for (const radio of form.querySelectorAll("[name=direction]")) {
+    radio.addEventListener("change", () => chooseDirection(form, radio.value));
   }
-  byId("go").setAttribute("form", tab.getAttribute("aria-controls"));
-  location.replace(`#${tab.id.slice(4)}`);
+  warnOfOtherLanguages(form);
+  return tab;
 }
 
-// ---- requests ----------------------------------------------------------------------------------------------
-
-const dataUri = (blob) =>
-  new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result);
-    reader.onerror = () => reject(reader.error);
-    reader.readAsDataURL(blob);
+function boardOf(field, form) {
+  const board = new MaskBoard(byId("canvas"), () => {
+    byId("board").hidden = !board.uri;
+    byId("painted").textContent = say("paintedCells", { count: board.cells.size, total: board.total });
+    form.dispatchEvent(new Event("paint"));
   });
-
-const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
-const file = (form, name = "image") => {
-  const chosen = form.elements[name].files;
-  if (!chosen.length) throw new RequestFailed({ message: say("needPictures") });
-  return [...chosen];
-};
-
-const REQUESTS = {
-  "panel-draw": async (form) => {
-    const values = new FormData(form);
-    const n = Number(values.get("n"));
-    const input = {
-      prompt: values.get("prompt"), n, candidates: Math.max(n, Number(values.get("candidates"))),
-      temperature: Number(values.get("temperature")), guidance: Number(values.get("guidance")), partial_images: 8,
-    };
-    if (values.get("seed")) input.seed = Number(values.get("seed"));
-    return ["text2image", input];
-  },
-  "panel-caption": async (form) => {
-    const values = new FormData(form);
-    const n = Number(values.get("n"));
-    return ["image2text", {
-      image: await dataUri(file(form)[0]), template: values.get("template"), n,
-      candidates: Math.max(n, Number(values.get("candidates"))), rerank: true,
-    }];
-  },
-  "panel-classify": async (form) => {
-    const values = new FormData(form);
-    return ["classify", {
-      image: await dataUri(file(form)[0]), classes: lines(values.get("classes")), template: values.get("template"),
-    }];
-  },
-  "panel-rank": async (form) => {
-    const values = new FormData(form);
-    if (values.get("direction") === "rank_images") {
-      return ["rank_images", { text: values.get("text"), images: await Promise.all(file(form, "images").map(dataUri)) }];
-    }
-    return ["rank_texts", { image: await dataUri(file(form)[0]), texts: lines(values.get("texts")) }];
-  },
-  "panel-continue": async (form) => {
-    const values = new FormData(form);
-    const n = Number(values.get("n"));
-    return ["text2text", { prompt: values.get("prompt"), n, candidates: n, temperature: Number(values.get("temperature")) }];
-  },
-  "panel-redraw": async (form) => {
-    file(form);
-    if (!board.isPainted) throw new RequestFailed({ message: say("nothingPainted") });
-    const { image, mask } = await board.parts();
-    return ["text2image", {
-      prompt: form.elements.prompt.value, partial_images: 8,
-      image_prompt: { image: await dataUri(image), mask: await dataUri(mask) },
-    }];
-  },
-};
-
-const ROUTES = { rank_images: "rank/images", rank_texts: "rank/texts" };
-
-function showCurl(task, input) {
-  const short = (value) => (typeof value === "string" && value.startsWith("data:") ? "data:image/png;base64,…" : value);
-  const { partial_images: _, ...plain } = input;
-  const body = JSON.stringify(plain, (_key, value) => short(value)).replaceAll("'", "'\\''");
-  byId("curl").textContent =
-    `curl ${location.origin}/v1/${ROUTES[task] ?? task} -H 'Content-Type: application/json' -d '${body}'`;
+  field.onChange(([item]) => {
+    const uri = item?.uri ?? null;
+    // A damaged file is reported by its thumbnail.
+    if (uri !== board.uri) board.load(uri).catch(() => {});
+  });
+  byId("brush").addEventListener("input", ({ target }) => { board.brush = Number(target.value); });
+  byId("erase").addEventListener("change", ({ target }) => { board.isErasing = target.checked; });
+  byId("undo").addEventListener("click", () => board.undo());
+  byId("clear").addEventListener("click", () => board.clear());
+  onLanguage(() => board.onChange());
+  return board;
 }
 
-// ---- a running job -----------------------------------------------------------------------------------------
-
-function busy(isBusy) {
-  byId("go").disabled = isBusy;
-  byId("cancel").hidden = !isBusy;
-  if (!isBusy) byId("progress").hidden = true;
-}
-
-function tell(text) {
-  byId("status").textContent = text;
-}
-
-function complain(error) {
-  const words = error instanceof TypeError || !error.message ? say("offline") : error.message;
-  byId("error").textContent = words;
-  byId("error").hidden = false;
-  tell("");
-}
-
-function hear(name, data) {
-  if (name === "position") tell(say("queued") + data);
-  else if (name === "lost") tell(say("lost"));
-  else if (name === "state" && data.state === "running") tell(say("running"));
-  else if (name === "progress") {
-    byId("progress").hidden = false;
-    byId("progress").max = data.total;
-    byId("progress").value = data.done;
-    const phase = { drawing: "drawing", scoring: "score" }[data.phase] ?? "generate";
-    tell(phase === "score" ? say(phase) : `${say(phase)}${data.done} / ${data.total}`);
-  } else if (name === "partial_image") showPartial(byId("results"), data);
-}
-
-async function attend(id, task, names) {
-  const stop = new AbortController();
-  running = { id, stop };
-  localStorage.setItem("job", JSON.stringify({ id, task, names }));
-  busy(true);
-  try {
-    const reply = await follow(id, hear, stop.signal);
-    showResult(byId("results"), task, reply, names, say);
-    tell(`${say("done")}${(reply.timings.total_ms / 1000).toFixed(1)}${say("seconds")}`);
-  } catch (error) {
-    if (error.name !== "AbortError") complain(error);
-  } finally {
-    // A page that is going away breaks its connections; the job is still wanted when it comes back.
-    if (!leaving) localStorage.removeItem("job");
-    running = null;
-    busy(false);
-  }
-}
-
-async function start(form) {
-  byId("error").hidden = true;
-  byId("results").replaceChildren();
-  busy(true);
-  try {
-    const [task, input] = await REQUESTS[form.id](form);
-    showCurl(task, input);
-    const accepted = await submit(task, input);
-    tell(say("running"));
-    const names = { rank_images: input.images, rank_texts: input.texts }[task];
-    await attend(accepted.id, task, task === "rank_images" ? [...form.elements.images.files].map((one) => one.name) : names);
-  } catch (error) {
-    complain(error);
-    busy(false);
-  }
-}
-
-async function giveUp() {
-  if (!running) return;
-  const { id, stop } = running;
-  // First stop listening: the job's last event says "cancelled", which is no error to the one who asked for it.
-  stop.abort();
-  tell(say("cancelled"));
-  await cancel(id).catch(complain);
-}
-
-// ---- wiring ------------------------------------------------------------------------------------------------
-
-for (const [place, tab] of tabs.entries()) {
-  tab.addEventListener("click", () => choose(tab));
-  tab.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    const next = tabs[(place + step + tabs.length) % tabs.length];
-    choose(next);
-    next.focus();
+function warnOfOtherLanguages(form) {
+  const hint = form.querySelector("[data-russian]");
+  if (!hint) return;
+  form.addEventListener("input", () => {
+    const text = form.elements.prompt.value;
+    hint.hidden = !NOT_RUSSIAN.test(text) || RUSSIAN.test(text);
   });
 }
-for (const form of forms) {
-  form.addEventListener("submit", (event) => {
+
+// Tabs of tasks that the loaded model cannot do are hidden.
+function showTabs(tasks) {
+  for (const [index, button] of buttons.entries()) button.hidden = !tasks.includes(tabs[names[index]].form.dataset.task);
+}
+
+const offered = () => buttons.filter((button) => !button.hidden);
+
+function choose(name, { isLink = false } = {}) {
+  if (!isLink) {
+    unsupported = null;
+    sayUnsupported();
+  }
+  current = name;
+  for (const button of buttons) {
+    const chosen = button.id === `tab-${name}`;
+    button.setAttribute("aria-selected", chosen);
+    button.tabIndex = chosen ? 0 : -1;
+    byId(button.getAttribute("aria-controls")).hidden = !chosen;
+  }
+  document.title = `${say(name)} · RuDOLPH`;
+  if (!isLink && location.hash.slice(1).split("?")[0] !== name) history.pushState(null, "", `#${name}`);
+}
+
+function followLink() {
+  const { name, values } = parseLink(location.hash, names);
+  const isHidden = byId(`tab-${name}`).hidden;
+  unsupported = isHidden && loaded ? name : null;
+  sayUnsupported();
+  if (isHidden) return choose(nameOf(offered()[0]), { isLink: true });
+  choose(name, { isLink: true });
+  if (Object.keys(values).length) fill(tabs[name].form, values);
+}
+
+for (const button of buttons) {
+  button.addEventListener("click", () => choose(nameOf(button)));
+  button.addEventListener("keydown", (event) => {
+    const shown = offered();
+    const [index, last] = [shown.indexOf(button), shown.length - 1];
+    const next = {
+      ArrowRight: index === last ? 0 : index + 1, ArrowLeft: index ? index - 1 : last, Home: 0, End: last,
+    }[event.key];
+    if (next === undefined) return;
     event.preventDefault();
-    if (!running) start(form);
+    choose(nameOf(shown[next]));
+    shown[next].focus();
   });
 }
-for (const radio of document.querySelectorAll("[name=direction]")) {
-  radio.addEventListener("change", () => {
-    for (const label of document.querySelectorAll("[data-direction]")) label.hidden = label.dataset.direction !== radio.value;
-  });
+
+// ---- from one tab to another ---------------------------------------------------------------------------------
+
+const page = {
+  ready: Promise.resolve(),
+  isClosed: () => showKey(true),
+  finished: () => list.render(),
+  actions: (tab) => ({
+    again: (image) => again(tab, image),
+    describeIt: (image, uri) => send("caption", uri),
+    redrawIt: (image, uri) => send("redraw", uri),
+  }),
+};
+
+// Draws one image of a result again: its own seed, without other candidates.
+function again(tab, image) {
+  fill(tab.form, { n: 1, candidates: 1, seed: image.seed });
+  tab.run.start();
+  tab.panel.querySelector(".go").focus();
 }
-byId("panel-redraw").elements.image.addEventListener("change", async (event) => {
-  const [chosen] = event.target.files;
-  if (chosen) await board.load(chosen).catch(complain);
-  byId("canvas").hidden = byId("clear").hidden = !chosen;
-});
-byId("clear").addEventListener("click", () => board.clear());
-byId("cancel").addEventListener("click", giveUp);
-byId("copy").addEventListener("click", async () => {
-  await navigator.clipboard.writeText(byId("curl").textContent);
-  byId("copy").textContent = say("copied");
-});
-byId("language").addEventListener("click", () => {
-  language = language === "ru" ? "en" : "ru";
-  localStorage.setItem("language", language);
-  speak();
+
+function send(name, uri) {
+  choose(name);
+  tabs[name].fields.image.set([{ uri, words: "resultImage" }]);
+  byId(`tab-${name}`).focus();
+}
+
+// Shows a result of the history, with the form that led to it.
+async function open(entry) {
+  const { form, fields, board, run, examples } = tabs[entry.tab];
+  if (run.stop && run.jobId !== entry.id) return;
+  examples.isTouched = true;
+  fill(form, entry.values, { clear: true });
+  for (const [name, field] of Object.entries(fields)) field.set(entry.images[name] ?? []);
+  if (board && entry.paint) {
+    await board.load(board.uri);
+    board.cells = new Set(entry.paint);
+    board.changed();
+  }
+  if (entry.reply) run.showEntry(entry);
+}
+
+const list = new HistoryList(async (entry) => {
+  // A stored result stays readable. A new run gets the error of the server.
+  byId(`tab-${entry.tab}`).hidden = false;
+  choose(entry.tab);
+  await open(entry);
+  byId(`tab-${entry.tab}`).focus();
 });
 
-addEventListener("beforeunload", () => { leaving = true; });
+// ---- the key and the model -----------------------------------------------------------------------------------
+
+function showKey(isNeeded) {
+  byId("key").hidden = !isNeeded;
+  byId("key-set").hidden = isNeeded || !key.get();
+}
+
+byId("key").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  key.set(byId("key").elements.key.value.trim());
+  byId("key").reset();
+  showKey(false);
+  for (const { run } of Object.values(tabs)) run.show({ fault: null });
+  page.ready = showModel();
+  await page.ready;
+});
+byId("key-forget").addEventListener("click", () => {
+  key.forget();
+  showKey(true);
+  byId("key").elements.key.focus();
+});
+
+// Resolves after the first try. Without a worker there is no model yet, so later tries follow.
+async function showModel() {
+  try {
+    const found = await model();
+    if (!loaded) showFirst(found);
+  } catch (error) {
+    if (error.status === 401) showKey(true);
+    else setTimeout(showModel, RETRY_MS);
+  }
+}
+
+function showFirst(found) {
+  loaded = found;
+  nameModel();
+  showTabs(found.tasks);
+  tabs.redraw.board.setWidth(Number.parseInt(found.size, 10) / CELL_PX);
+  for (const { form, examples } of Object.values(tabs)) {
+    showDefaults(form, found.generation_config[form.dataset.task]);
+    examples.show(found.generation_config.examples);
+  }
+  followLink();
+}
+
+const nameModel = () => { byId("model").textContent = loaded ? say("model", { name: loaded.id, size: loaded.size.replace("x", "×") }) : ""; };
+
+// Why the tab of a link is not shown.
+function sayUnsupported() {
+  byId("unsupported").hidden = !unsupported;
+  byId("unsupported").textContent = unsupported ? say("unsupported", { model: loaded.id, task: say(unsupported) }) : "";
+}
+
+// ---- start ---------------------------------------------------------------------------------------------------
+
+const tabs = Object.fromEntries(names.map((name) => [name, tabOf(name)]));
+
+onLanguage(() => {
+  nameModel();
+  sayUnsupported();
+  document.title = `${say(current)} · RuDOLPH`;
+  for (const { form } of Object.values(tabs)) translateNumbers(form);
+});
+byId("language").addEventListener("click", switchLanguage);
+addEventListener("hashchange", followLink);
+addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) tabs[current].run.start();
+});
+takeFilesAnywhere((count) => {
+  // Tabs without an image field pass the image to the one that describes it.
+  if (!Object.keys(tabs[current].fields).length) choose("caption");
+  const { form, fields } = tabs[current];
+  if (count > 1 && fields.images) chooseDirection(form, "rank_images");
+  return Object.values(fields).find((field) => !field.box.closest("[data-direction][hidden]"));
+});
 
 speak();
-choose(tabs.find((tab) => `#${tab.id.slice(4)}` === location.hash) ?? tabs[0]);
-const left = JSON.parse(localStorage.getItem("job") ?? "null");
-if (left) attend(left.id, left.task, left.names);
+showKey(false);
+followLink();
+page.ready = showModel();
+const entries = await Promise.all(Object.values(tabs).map((tab) => tab.run.resume()));
+await page.ready;
+for (const entry of entries) if (entry) await open(entry);

@@ -1,63 +1,105 @@
-// Replies as pictures, texts and tables. Builds nodes from text only.
+// Replies as images, texts and tables.
+import { byId, imageUri, make, suffixOf, blobOf } from "./dom.js";
+import { nameOf } from "./images.js";
+import { say, speaks } from "./words.js";
 
-const make = (tag, text, children = []) => {
-  const node = document.createElement(tag);
-  if (text !== undefined) node.textContent = text;
-  node.append(...children);
-  return node;
-};
-
-const source = (base64) => `data:image/png;base64,${base64}`;
 const round = (value) => Number(value.toPrecision(4)).toString();
 
-// Pictures that are still growing stand at their candidate's place.
+// Shows a partial image at the position of its candidate.
 export function showPartial(box, { index, b64_json: data }) {
-  box.className = "";
-  let figure = box.querySelector(`[data-candidate="${index}"]`);
-  if (!figure) {
-    figure = make("figure", undefined, [make("img")]);
-    figure.dataset.candidate = index;
-    box.append(figure);
+  box.className = "results images";
+  let picture = box.querySelector(`[data-candidate="${index}"] img`);
+  if (!picture) {
+    picture = make("img");
+    box.append(make("figure", { "data-candidate": index }, picture));
   }
-  const picture = figure.querySelector("img");
-  picture.src = source(data);
-  picture.alt = "";
+  picture.src = imageUri(data);
+  picture.alt = say("partial", { number: index + 1 });
 }
 
-function pictures(box, reply, say) {
-  box.append(...reply.images.map((image) => {
-    const picture = make("img");
-    picture.src = source(image.b64_json);
-    picture.alt = `RuDOLPH, ${say("seed")} ${image.seed}`;
-    const score = image.score === undefined ? "" : ` · ${say("ppl")}${round(image.score)}`;
-    return make("figure", undefined, [picture, make("figcaption", `${say("seed")} ${image.seed}${score}`)]);
-  }));
+// Shows the reply of a history entry. `actions` are the buttons of an image: {again, describeIt, redrawIt}.
+export function showResult(box, entry, actions) {
+  const { reply, values, images } = entry;
+  box.className = `results ${reply.images ? "images" : "list"}`;
+  if (reply.images) box.replaceChildren(...reply.images.map((image, index) => figure(entry, image, index, actions)));
+  else if (reply.texts) box.replaceChildren(chosenFrom(reply.texts, values), texts(reply.texts));
+  else if (reply.answer !== undefined) box.replaceChildren(make("p", { class: "answer", lang: "ru" }, reply.answer || say("empty")));
+  else if (reply.scores) box.replaceChildren(classes(reply.scores));
+  else {
+    const items = values.direction === "rank_images" ? images.images : values.texts.split("\n").map((line) => line.trim()).filter(Boolean);
+    box.replaceChildren(table("item", reply.ranking.map((one) => [items[one.index], one])));
+  }
 }
 
-function table(box, rows, say) {
-  const head = make("tr", undefined, [make("th", say("place")), make("th", say("item")), make("th", say("value"))]);
-  const body = rows.map(([name, score], place) => {
-    const row = make("tr", undefined, [make("td", place + 1), make("td", name), make("td", round(score))]);
-    if (!place) row.className = "best";
-    return row;
+function figure(entry, image, index, actions) {
+  const source = imageUri(image.b64_json);
+  const name = entry.values.prompt;
+  const candidates = Number(entry.values.candidates ?? 0);
+  const isScored = image.score !== undefined && candidates > entry.reply.images.length;
+  const rank = isScored ? say(index ? "placeOf" : "bestOf", { place: index + 1, count: candidates }) : null;
+  const seed = say("seedIs", { seed: image.seed });
+  const file = `${name.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60)}-${image.seed}.${suffixOf(source)}`;
+  const enlarge = make("button", { type: "button", class: "enlarge", "aria-label": say("enlarge", { name }) }, make("img", { src: source, alt: name }));
+  enlarge.addEventListener("click", () => view(source, name, `${name} · ${seed}`));
+  const buttons = Object.entries(actions).map(([key, act]) =>
+    make("button", { type: "button", class: "quiet", "data-action": key, onclick: () => act(image, source) }, say(key)));
+  return make("figure", {}, enlarge,
+    make("figcaption", {}, [rank, seed].filter(Boolean).join(" · ")),
+    make("div", { class: "actions" }, download(source, file), ...buttons),
+    isScored ? details(image) : null);
+}
+
+function download(source, file) {
+  const link = make("a", { class: "button quiet", download: file, href: source }, say("download"));
+  // A blob address: browsers refuse long data addresses.
+  link.addEventListener("click", () => {
+    link.href = URL.createObjectURL(blobOf(source));
+    setTimeout(() => { URL.revokeObjectURL(link.href); link.href = source; }, 10_000);
   });
-  box.append(make("table", undefined, [head, ...body]));
+  return link;
 }
 
-function texts(box, reply, say) {
-  box.append(make("ol", undefined, reply.texts.map((one) => {
-    const count = one.count > 1 ? ` · ${one.count}${say("times")}` : "";
-    return make("li", `${one.text || say("empty")}${count}`);
-  })));
+const details = (image) =>
+  make("details", {}, make("summary", {}, say("details")),
+    make("p", { class: "hint" }, say("scores", { text: round(image.ppl_text), image: round(image.ppl_image) })));
+
+function view(source, name, caption) {
+  const dialog = byId("viewer");
+  Object.assign(dialog.querySelector("img"), { src: source, alt: name });
+  dialog.querySelector("p").textContent = caption;
+  dialog.showModal();
 }
 
-export function showResult(box, task, reply, names, say) {
-  box.replaceChildren();
-  box.className = reply.images ? "" : "list";
-  if (reply.images) pictures(box, reply, say);
-  else if (reply.texts) texts(box, reply, say);
-  else if (reply.ranking) table(box, reply.ranking.map((one) => [names?.[one.index] ?? `#${one.index + 1}`, one.score]), say);
-  else if (reply.scores) {
-    table(box, [...reply.scores].sort((a, b) => a.score - b.score).map((one) => [one.class, one.score]), say);
-  } else box.append(make("p", reply.answer));
+// A click on the dark part around the image closes the view.
+byId("viewer").addEventListener("click", (event) => {
+  if (event.target === event.currentTarget) event.currentTarget.close();
+});
+
+const texts = (found) =>
+  make("ol", {}, ...found.map((one) => make("li", {}, make("span", { lang: "ru" }, one.text || say("empty")),
+    one.count > 1 ? make("small", {}, ` ${say("times", { count: one.count })}`) : null)));
+
+// How many candidates the texts were chosen from, if they were.
+function chosenFrom(found, { n = 1, candidates = 0 }) {
+  const isChosen = Number(candidates) > Number(n) && found[0]?.score !== undefined;
+  return make("p", { class: "hint chosen", hidden: !isChosen }, say("bestTexts", { n, count: candidates }));
+}
+
+const classes = (scores) =>
+  table("class", [...scores].sort((first, second) => first.score - second.score).map((one) => [one.class, one]));
+
+// Results of earlier versions in the history have no probabilities.
+const percent = ({ probability }) =>
+  (probability === undefined ? "–" : probability.toLocaleString(speaks(), { style: "percent", maximumFractionDigits: 1 }));
+
+// Rows of [text or image, {probability, score}], best first.
+function table(title, rows) {
+  const heads = ["place", title, "probability", "value"].map((key) => make("th", { scope: "col" }, say(key)));
+  const body = rows.map(([item, one], index) => {
+    const content = typeof item === "string" ? make("span", { lang: "ru" }, item) : make("img", { src: item.uri, alt: nameOf(item) });
+    const name = item.isFile ? make("span", {}, item.name) : null;
+    return make("tr", { class: index ? null : "best" }, make("td", {}, String(index + 1)), make("td", {}, content, name),
+      make("td", {}, percent(one)), make("td", {}, round(one.score)));
+  });
+  return make("div", {}, make("p", { class: "hint" }, say("probabilityHint")), make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...body)));
 }

@@ -1,36 +1,39 @@
-// What the page says, in both languages. Keys stand in `data-words` attributes and in main.js.
-export const WORDS = {
-  ru: {
-    language: "English", about: "Рисует по-русски, описывает, узнаёт и сравнивает картинки.", docs: "Описание API",
-    draw: "Нарисовать", caption: "Описать", classify: "Узнать", rank: "Сравнить", continue: "Продолжить",
-    redraw: "Перерисовать", prompt: "Что нарисовать", pictures: "Картинок", candidates: "Кандидатов", seed: "Зерно",
-    random: "случайное", temperature: "Температура", guidance: "Доля без подсказки", picture: "Картинка (PNG, JPEG, WebP)",
-    beginning: "Начало подписи", texts: "Текстов", classes: "Классы, по одному в строке", template: "Шаблон, {} — класс",
-    rankImages: "картинки по тексту", rankTexts: "тексты по картинке", text: "Текст",
-    manyPictures: "Картинки (несколько)", manyTexts: "Тексты, по одному в строке",
-    paint: "Закрасьте мышью, пальцем или стрелками и пробелом то, что нужно нарисовать заново.",
-    canvas: "Поле для закрашивания: стрелки двигают, пробел закрашивает", clear: "Стереть закрашенное",
-    go: "Поехали", cancel: "Отменить", curl: "То же самое через curl", copy: "Скопировать", copied: "Скопировано",
-    queued: "В очереди, впереди заданий: ", running: "Модель работает…", drawing: "Рисую строки: ", generate: "Пишу: ",
-    score: "Сравниваю…", done: "Готово за ", seconds: " с", cancelled: "Отменено.", lost: "Связь прервалась, пробую снова…",
-    offline: "Сервер не отвечает. Проверьте, что он запущен, и попробуйте ещё раз.", ppl: "оценка ", times: " раз(а)",
-    place: "Место", item: "Что", value: "Оценка (меньше — лучше)", needPictures: "Выберите хотя бы одну картинку.",
-    nothingPainted: "Ничего не закрашено: отметьте, что нарисовать заново.", empty: "(пусто)",
-  },
-  en: {
-    language: "Русский", about: "Draws from Russian words; describes, names and compares pictures.", docs: "API reference",
-    draw: "Draw", caption: "Caption", classify: "Classify", rank: "Rank", continue: "Continue", redraw: "Redraw",
-    prompt: "What to draw (in Russian)", pictures: "Pictures", candidates: "Candidates", seed: "Seed", random: "random",
-    temperature: "Temperature", guidance: "Unprompted share", picture: "Picture (PNG, JPEG, WebP)",
-    beginning: "Caption begins with", texts: "Texts", classes: "Classes, one per line", template: "Template, {} is the class",
-    rankImages: "pictures by a text", rankTexts: "texts by a picture", text: "Text", manyPictures: "Pictures (several)",
-    manyTexts: "Texts, one per line", paint: "Paint over what is to be drawn anew: with the mouse, a finger, or arrow keys and space.",
-    canvas: "Painting area: arrow keys move, space paints", clear: "Clear the paint", go: "Go", cancel: "Cancel",
-    curl: "The same with curl", copy: "Copy", copied: "Copied", queued: "Queued; jobs ahead: ", running: "The model is working…",
-    drawing: "Rows drawn: ", generate: "Writing: ", score: "Comparing…", done: "Done in ", seconds: " s",
-    cancelled: "Cancelled.", lost: "Connection lost, trying again…",
-    offline: "The server does not answer. See that it runs, then try again.", ppl: "score ", times: " ×", place: "Place",
-    item: "Item", value: "Score (lower is better)", needPictures: "Choose at least one picture.",
-    nothingPainted: "Nothing is painted: mark what is to be drawn anew.", empty: "(empty)",
-  },
-};
+// The language of the page, and its texts. `data-words` attributes and `say` use the keys of words_ru.js.
+import { EN } from "./words_en.js";
+import { RU } from "./words_ru.js";
+
+const WORDS = { ru: RU, en: EN };
+const listeners = [];
+const stored = localStorage.getItem("language");
+let language = Object.hasOwn(WORDS, stored) ? stored : navigator.language.startsWith("ru") ? "ru" : "en";
+
+export const knows = (key) => Object.hasOwn(WORDS[language], key);
+
+export const say = (key, values = {}) => WORDS[language][key].replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+
+export const speaks = () => language;
+
+// Fills the texts of all nodes below `root`.
+export function translate(root = document) {
+  for (const node of root.querySelectorAll("[data-words]")) node.textContent = say(node.dataset.words);
+  for (const node of root.querySelectorAll("[data-words-label]")) node.setAttribute("aria-label", say(node.dataset.wordsLabel));
+  for (const node of root.querySelectorAll("[data-words-placeholder]")) node.placeholder = say(node.dataset.wordsPlaceholder);
+}
+
+// Calls `listener` after each change of the language.
+export const onLanguage = (listener) => listeners.push(listener);
+
+export function switchLanguage() {
+  language = language === "ru" ? "en" : "ru";
+  localStorage.setItem("language", language);
+  speak();
+}
+
+export function speak() {
+  document.documentElement.lang = language;
+  translate();
+  document.getElementById("language").textContent = say("language");
+  // The button names the other language.
+  document.getElementById("language").lang = language === "ru" ? "en" : "ru";
+  for (const listener of listeners) listener();
+}

@@ -1,115 +1,149 @@
-// Draws the OpenAPI document as a page. Builds nodes from text only: nothing in the document is taken for markup.
-"use strict";
+// Draws the OpenAPI document as a page: routes by tag, errors, and every schema.
+import { make, prose } from "./dom.js";
+import { shorten } from "./reply.js";
+import { Schemas, jsonOf, parseExact } from "./schema.js";
+import { TryForm, key } from "./try.js";
 
-const make = (tag, text, className) => {
-  const node = document.createElement(tag);
-  if (text !== undefined) node.textContent = text;
-  if (className) node.className = className;
-  return node;
-};
+const byId = (id) => document.getElementById(id);
 
-const resolve = (api, schema) => {
-  let found = schema ?? {};
-  while (found.$ref) found = api.components.schemas[found.$ref.split("/").pop()] ?? {};
-  return found;
-};
+const exampleBlock = (title, example) =>
+  [make("p", { class: "label" }, title), make("pre", { tabindex: "0", role: "group", "aria-label": title }, make("code", {}, shorten(jsonOf(example, 2))))];
 
-const typeOf = (api, raw) => {
-  const name = raw?.$ref?.split("/").pop();
-  const schema = resolve(api, raw);
-  if (name) return name;
-  if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
-  const choices = schema.anyOf ?? schema.oneOf;
-  if (choices) return choices.map((choice) => typeOf(api, choice)).join(" | ");
-  if (schema.type === "array") return `list of ${typeOf(api, schema.items)}`;
-  return schema.type ?? "any";
-};
+function parameterTable(schemas, parameters) {
+  const rows = parameters.map((parameter) =>
+    make("tr", {}, make("td", {}, make("code", {}, parameter.name), parameter.required ? make("span", { class: "required", title: "required" }, " *") : null),
+      make("td", {}, parameter.in), make("td", {}, schemas.range(parameter.schema)), make("td", {}, prose(parameter.description))));
+  const head = ["Parameter", "In", "Range", "Meaning"].map((title) => make("th", { scope: "col" }, title));
+  return make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
+}
 
-const rangeOf = (schema) => {
-  const parts = [schema, ...(schema.anyOf ?? [])];
-  const words = [];
-  for (const part of parts) {
-    if (part.minimum !== undefined || part.maximum !== undefined) words.push(`${part.minimum ?? "…"} – ${part.maximum ?? "…"}`);
-    if (part.maxLength !== undefined) words.push(`≤ ${part.maxLength} characters`);
-    if (part.maxItems !== undefined) words.push(`${part.minItems ?? 0} – ${part.maxItems} items`);
-  }
-  if (schema.default !== undefined && schema.default !== null) words.push(`default ${JSON.stringify(schema.default)}`);
-  return words.join("; ");
-};
+function choicesByTask(schemas, schema) {
+  if (!schema.properties || !schema.oneOf) return [];
+  const lines = schema.oneOf.map(({ properties = {} }) =>
+    make("li", {}, Object.entries(properties).map(([name, field], index) => [index ? ", " : "", make("code", {}, name), " is ", schemas.type(field)])));
+  return [make("p", { class: "label" }, "One of"), make("ul", {}, ...lines)];
+}
 
-const fieldTable = (api, raw) => {
-  const schema = resolve(api, raw);
-  const table = make("table");
-  const head = table.appendChild(make("tr"));
-  for (const title of ["Field", "Type", "Range", "Meaning"]) head.append(make("th", title));
-  for (const [name, rawField] of Object.entries(schema.properties ?? {})) {
-    const field = resolve(api, rawField);
-    const row = table.appendChild(make("tr"));
-    const cell = row.appendChild(make("td"));
-    cell.append(make("code", name));
-    if (schema.required?.includes(name)) cell.append(" *");
-    row.append(make("td", typeOf(api, rawField)), make("td", rangeOf({ ...field, ...rawField })));
-    row.append(make("td", rawField.description ?? field.description ?? ""));
-  }
-  return table;
-};
+const bodySections = (schemas, body) =>
+  Object.entries(body?.content ?? {}).flatMap(([type, { schema, example }]) => {
+    const resolved = schemas.resolve(schema);
+    return [
+      make("h4", {}, "Body: ", make("code", {}, type)), resolved.description ? make("p", {}, prose(resolved.description)) : null,
+      schemas.fields(schema).length ? schemas.table(schema) : null, ...choicesByTask(schemas, resolved), ...(example ? exampleBlock("Example", example) : []),
+    ];
+  });
 
-const parameterTable = (parameters) => {
-  const table = make("table");
-  for (const parameter of parameters) {
-    const row = table.appendChild(make("tr"));
-    row.appendChild(make("td")).append(make("code", parameter.name));
-    row.append(make("td", parameter.in), make("td", parameter.description ?? ""));
-  }
-  return table;
-};
+function replySections(schemas, responses) {
+  const replies = Object.entries(responses ?? {});
+  const good = replies.filter(([status]) => status < 400).map(([status, reply], index) => {
+    const title = make("h4", {}, "Reply ", make("code", {}, status));
+    const content = replyContent(schemas, reply);
+    // The first is the usual one; the others, such as 202, are one click away.
+    return index ? make("details", {}, make("summary", {}, title), content) : [title, content];
+  });
+  const bad = replies.filter(([status]) => status >= 400);
+  const links = bad.flatMap(([status, reply], index) => [index ? ", " : "", make("a", { href: "#errors", title: reply.description }, status)]);
+  return [...good, bad.length ? make("p", {}, "Errors: ", ...links) : null];
+}
 
-const bodySection = (api, body) => {
-  const nodes = [];
-  for (const [kind, content] of Object.entries(body?.content ?? {})) {
-    nodes.push(make("h4", `Body: ${kind}`), fieldTable(api, content.schema));
-    if (content.example) nodes.push(make("pre", JSON.stringify(content.example, null, 2)));
-  }
-  return nodes;
-};
+const replyContent = (schemas, { description, content, headers }) => [
+  make("p", {}, prose(description)),
+  Object.entries(content ?? {}).flatMap(([type, one]) => [
+    make("p", { class: "label" }, make("code", {}, type), " ", schemas.type(one.schema)),
+    schemas.fields(one.schema).length ? schemas.table(one.schema) : null,
+    examplesOf(one).flatMap(([title, example]) => exampleBlock(title, example)),
+  ]),
+  headerList(headers),
+];
 
-const replySection = (api, responses) => {
-  const nodes = [make("h4", "Replies")];
-  for (const [status, reply] of Object.entries(responses ?? {})) {
-    const line = make("p");
-    line.append(make("code", status), ` ${reply.description ?? ""}`);
-    nodes.push(line);
-    const schema = reply.content?.["application/json"]?.schema;
-    if (schema && status.startsWith("2")) nodes.push(fieldTable(api, schema));
-  }
-  return nodes;
-};
+const examplesOf = ({ example, examples }) => [
+  ...(example === undefined ? [] : [["Example", example]]),
+  ...Object.entries(examples ?? {}).map(([name, { summary, value }]) => [summary ?? `Example ${name}`, value]),
+];
 
-const operation = (api, path, method, details) => {
-  const box = make("details");
-  const summary = box.appendChild(make("summary"));
-  summary.append(make("span", method.toUpperCase(), "method"), make("code", path));
-  summary.append(make("span", details.summary ?? "", "muted"));
-  if (details.description) box.append(make("p", details.description));
-  if (details.parameters?.length) box.append(make("h4", "Parameters"), parameterTable(details.parameters));
-  box.append(...bodySection(api, details.requestBody), ...replySection(api, details.responses));
+const headerList = (headers = {}) =>
+  Object.keys(headers).length
+    ? [make("p", { class: "label" }, "Headers"),
+      make("ul", {}, Object.entries(headers).map(([name, { description }]) => make("li", {}, make("code", {}, name), " ", prose(description))))]
+    : [];
+
+function operation(schemas, path, method, details) {
+  const id = details.operationId;
+  const link = make("a", { href: `#${id}` }, "Link to this route");
+  const box = make("details", { id, class: "route" },
+    make("summary", {}, make("h3", {}, make("span", { class: "method" }, method.toUpperCase()), " ", make("code", {}, path)),
+      make("span", { class: "muted" }, details.summary ?? "")),
+    make("p", {}, link),
+    details.description ? make("p", {}, prose(details.description)) : null,
+    details.parameters?.length ? [make("h4", {}, "Parameters"), parameterTable(schemas, details.parameters)] : null,
+    bodySections(schemas, details.requestBody), replySections(schemas, details.responses),
+    make("h4", {}, "Try it"));
+  // Built when it is opened: a form for each route at once would double the page.
+  box.addEventListener("toggle", () => {
+    if (box.open && !box.form) box.append((box.form = new TryForm(schemas, { path, method, details })).node);
+    box.form?.showCurl();
+  });
   return box;
-};
+}
 
-const draw = (api) => {
-  document.getElementById("about").textContent = api.info.description;
-  const main = document.getElementById("routes");
+// The errors of all routes, once.
+function errorSection(schemas, api) {
+  const replies = Object.values(api.paths).flatMap((methods) => Object.values(methods)).flatMap(({ responses }) => Object.entries(responses ?? {}));
+  const texts = Object.fromEntries(replies.filter(([status]) => status >= 400).map(([status, reply]) => [status, reply.description]));
+  const lines = Object.entries(texts).map(([status, text]) => [make("dt", {}, make("code", {}, status)), make("dd", {}, prose(text))]);
+  return make("section", { class: "part" }, make("h2", { id: "errors" }, "Errors"), make("dl", {}, lines), schemas.table({ $ref: "#/components/schemas/ErrorReply" }));
+}
+
+const schemaSection = (schemas) =>
+  make("section", { class: "part" }, make("h2", { id: "schemas" }, "Schemas"),
+    Object.entries(schemas.all).sort(([first], [second]) => first.localeCompare(second)).map(([name, schema]) =>
+      make("details", { id: `schema-${name}`, class: "route" }, make("summary", {}, make("h3", {}, make("code", {}, name))),
+        schema.description ? make("p", {}, prose(schema.description)) : null, schemas.table({ $ref: `/${name}` }), choicesByTask(schemas, schema))));
+
+function draw(api) {
+  const schemas = new Schemas(api);
+  byId("about").replaceChildren(...prose(api.info.description));
+  byId("key-field").hidden = !api.security;
   for (const tag of api.tags) {
-    main.append(make("h2", tag.name), make("p", tag.description, "muted"));
-    for (const [path, methods] of Object.entries(api.paths)) {
-      for (const [method, details] of Object.entries(methods)) {
-        if (details.tags?.includes(tag.name)) main.append(operation(api, path, method, details));
-      }
-    }
+    const routes = Object.entries(api.paths).flatMap(([path, methods]) =>
+      Object.entries(methods).filter(([, { tags }]) => tags?.includes(tag.name)).map(([method, details]) => operation(schemas, path, method, details)));
+    byId("routes").append(make("section", { class: "part" }, make("h2", { id: `tag-${tag.name}` }, tag.name), make("p", { class: "muted" }, prose(tag.description)), routes));
   }
-};
+  byId("routes").append(errorSection(schemas, api), schemaSection(schemas));
+}
 
-fetch("/openapi.json")
-  .then((reply) => reply.json())
-  .then(draw)
-  .catch(() => { document.getElementById("about").textContent = "The document could not be loaded."; });
+// Opens the route or schema that the address names, and the page scrolls to it.
+function followLink() {
+  const target = byId(location.hash.slice(1));
+  if (!target) return;
+  if (target.tagName === "DETAILS") target.open = true;
+  target.scrollIntoView();
+}
+
+// Shows only the routes and schemas that contain the text.
+function search() {
+  const wanted = byId("search").value.trim().toLowerCase();
+  for (const box of document.querySelectorAll(".route")) {
+    box.hidden = wanted !== "" && !`${box.id} ${box.textContent}`.toLowerCase().includes(wanted);
+  }
+  for (const part of document.querySelectorAll(".part")) {
+    part.hidden = wanted !== "" && ![...part.querySelectorAll(".route")].some((box) => !box.hidden);
+  }
+  byId("nothing").hidden = [...document.querySelectorAll(".part")].some((part) => !part.hidden);
+}
+
+byId("key").value = key.get();
+byId("key").addEventListener("input", () => {
+  key.set(byId("key").value.trim());
+  for (const box of document.querySelectorAll("details[open]")) box.form?.showCurl();
+});
+byId("search").addEventListener("input", search);
+addEventListener("hashchange", followLink);
+
+try {
+  draw(parseExact(await (await fetch("openapi.json")).text()));
+  followLink();
+} catch (error) {
+  byId("about").textContent = "The document could not be loaded. Reload the page.";
+  throw error;
+}

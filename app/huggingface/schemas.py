@@ -1,0 +1,215 @@
+"""Bodies of the hub's tasks: `inputs` and `parameters`. Other fields are kept for `app.openai.parameters`."""
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from app.fields import (
+    EXAMPLE_IMAGE,
+    ONE_BRACES_PATTERN,
+    Candidates,
+    FirstFault,
+    ImageFile,
+    OptionalText,
+    Seed,
+    Stop,
+    Text,
+)
+from app.openai.rendering import MAX_SIDE, MIN_SIDE
+from app.openai.sampling import sampling_fields
+from app.openai.schemas import MAX_CHOICES, SamplingFields
+from app.tasks.classify import MAX_CLASSES, ClassName
+
+MaxNewTokens = Annotated[int | None, Field(ge=1, le=1_000_000, description="Tokens to generate at most.")]
+
+
+class HubPart(FirstFault):
+    """Base of the bodies and of their `parameters`."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, frozen=True)
+
+
+class HubBody(HubPart):
+    """A body of any task."""
+
+    example: ClassVar[dict[str, Any]]
+
+    inputs: Any
+
+
+class SampledParameters(HubPart, SamplingFields):
+    """Sampling settings as the hub has them; temperature may be 0."""
+
+    do_sample: Annotated[bool | None, Field(description="False: the likeliest token always.")] = None
+
+    def sampling(self) -> dict[str, Any]:
+        """Return the native sampling settings."""
+        fields = sampling_fields(self)
+        if self.do_sample is False:
+            fields.pop("temperature", None)
+            fields["top_k"] = 1
+        return fields
+
+
+class DrawParameters(SampledParameters):
+    width: Annotated[int | None, Field(ge=MIN_SIDE, le=MAX_SIDE)] = None
+    height: Annotated[int | None, Field(ge=MIN_SIDE, le=MAX_SIDE)] = None
+    seed: Seed = None
+    candidates: Candidates = None
+    guidance: Annotated[float | None, Field(ge=0, le=1)] = None
+
+    @property
+    def size(self) -> str | None:
+        """The size of the image; a side that is not given is that of the other."""
+        width, height = self.width or self.height, self.height or self.width
+        return f"{width}x{height}" if width else None
+
+
+class RedrawParameters(DrawParameters):
+    prompt: Text
+
+
+class TextToImage(HubBody):
+    """Generate an image for a text. The reply is the image file."""
+
+    example = {"inputs": "сова на зелёном фоне", "parameters": {"seed": 7}}  # noqa: RUF012 (a ClassVar of the base)
+
+    inputs: Text
+    parameters: DrawParameters = Field(default_factory=DrawParameters)
+
+
+class ImageToImage(HubBody):
+    """Draw an image again for a text: half of its cells are kept. The reply is the image file."""
+
+    example = {"inputs": EXAMPLE_IMAGE, "parameters": {"prompt": "клубника"}}  # noqa: RUF012
+
+    inputs: ImageFile
+    parameters: RedrawParameters
+
+
+class GenerationParameters(SampledParameters):
+    max_new_tokens: MaxNewTokens = None
+
+
+class CaptionParameters(GenerationParameters):
+    generation_parameters: GenerationParameters = Field(
+        default_factory=GenerationParameters, description="The same settings, where the hub documents them."
+    )
+
+
+class ImageToText(HubBody):
+    """Describe an image. The body may also be the image file itself."""
+
+    example = {"inputs": EXAMPLE_IMAGE}  # noqa: RUF012
+
+    inputs: ImageFile
+    parameters: CaptionParameters = Field(default_factory=CaptionParameters)
+
+
+def _labels(value: Any) -> Any:
+    return [label.strip() for label in value.split(",")] if isinstance(value, str) else value
+
+
+def _image_of(value: Any) -> Any:
+    """Return the image of `{"image": …}`, as the client for JavaScript sends it."""
+    return value["image"] if isinstance(value, dict) and set(value) == {"image"} else value
+
+
+_Labels = Annotated[list[ClassName], Field(min_length=2, max_length=MAX_CLASSES)]
+
+
+def _one_braces(schema: dict[str, Any]) -> None:
+    """Publish the rule of the template, which the task checks."""
+    for option in schema.get("anyOf", ()):
+        if option.get("type") == "string":
+            option["pattern"] = ONE_BRACES_PATTERN
+
+
+class LabelParameters(HubPart):
+    candidate_labels: Annotated[
+        _Labels, BeforeValidator(_labels, json_schema_input_type=_Labels), Field(examples=[["кошка", "дом"]])
+    ]
+    hypothesis_template: Annotated[
+        OptionalText | None,
+        Field(
+            description="Text about the image; the label replaces `{}`.",
+            examples=["это {}"],
+            json_schema_extra=_one_braces,
+        ),
+    ] = None
+
+
+class ZeroShotImageClassification(HubBody):
+    """Choose the class of an image among given names."""
+
+    example = {"inputs": EXAMPLE_IMAGE, "parameters": {"candidate_labels": ["клубника", "дом"]}}  # noqa: RUF012
+
+    inputs: Annotated[ImageFile, BeforeValidator(_image_of)]
+    parameters: LabelParameters
+
+
+class QuestionParameters(HubPart):
+    top_k: Annotated[int | None, Field(ge=1)] = None
+
+
+class QuestionInputs(HubPart):
+    image: ImageFile
+    question: Text = Field(examples=["Что на картинке?"])
+
+
+def _together(value: Any) -> Any:
+    """Return the body with image and question in `inputs`; the client sends them beside it."""
+    if not isinstance(value, dict) or "question" not in value:
+        return value
+    image = value.get("image", value.get("inputs"))
+    rest = {name: item for name, item in value.items() if name not in ("image", "question")}
+    return {**rest, "inputs": {"image": image, "question": value["question"]}}
+
+
+class VisualQuestionAnswering(HubBody):
+    """Answer a question about an image. Only fine-tuned checkpoints can."""
+
+    example = {"inputs": {"image": EXAMPLE_IMAGE, "question": "Что на картинке?"}}  # noqa: RUF012
+
+    inputs: QuestionInputs
+    parameters: QuestionParameters = Field(default_factory=QuestionParameters)
+
+    _client_fields = model_validator(mode="before")(_together)
+
+
+class ContinueParameters(GenerationParameters):
+    return_full_text: Annotated[bool | None, Field(description="Put the prompt before the continuation.")] = (
+        None
+    )
+    details: Annotated[
+        bool | None, Field(description="Add the reason of the end and the number of tokens.")
+    ] = None
+    best_of: Annotated[int | None, Field(ge=1, le=MAX_CHOICES)] = None
+    stop: Stop | None = None
+    seed: Seed = None
+
+
+class TextGeneration(HubBody):
+    """Continue a text."""
+
+    example = {"inputs": "морда", "parameters": {"max_new_tokens": 8}}  # noqa: RUF012
+
+    inputs: Text
+    parameters: ContinueParameters = Field(default_factory=ContinueParameters)
+    stream: bool | None = None
+
+    @model_validator(mode="after")
+    def _one_streamed_text(self) -> "TextGeneration":
+        if self.stream and (self.parameters.best_of or 1) > 1:
+            raise PydanticCustomError(
+                "text_best_of",
+                "must be 1 for a stream; the best text is known only at the end",
+                {"field": "parameters.best_of"},
+            )
+        return self
+
+
+def parameters_of(body: HubBody) -> HubPart:
+    """Return the parameters of a body of a task."""
+    return getattr(body, "parameters")  # noqa: B009 (each body has its own type)

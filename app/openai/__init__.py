@@ -1,0 +1,1 @@
+"""The OpenAI-compatible routes: bodies, their native tasks, replies, streams and the retries of the SDK."""

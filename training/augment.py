@@ -1,7 +1,7 @@
-"""Views of cut-out pictures: moved, turned, scaled, recoloured and laid on a background.
+"""Augmented views of cut-out images: moved, rotated, scaled, recoloured, and drawn on a background.
 
-Knows tensors only. Every random number comes from the generator that the caller hands in, so that
-a batch is a function of its seed.
+Works on tensors only. Every random number comes from the generator of the caller, so a batch is a function of
+its seed.
 """
 
 import math
@@ -14,17 +14,17 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class AugmentStrength:
-    """Half-widths of uniform ranges around «unchanged»."""
+    """Half-widths of the uniform ranges around the unchanged image."""
 
     shift: float = 0.0
-    """Fraction of the picture's side."""
+    """Fraction of the image's side."""
     scale: float = 0.0
-    """Relative."""
+    """Relative to the unchanged value."""
     rotation_degrees: float = 0.0
     brightness: float = 0.0
-    """Relative."""
+    """Relative to the unchanged value."""
     background: float = 0.0
-    """Added to each channel of the background, of 1."""
+    """Added to each channel of the background, in [0, 1]."""
 
 
 EMPTY_BELOW = 0.05
@@ -35,12 +35,12 @@ STRONG = AugmentStrength(shift=0.047, scale=0.1, rotation_degrees=8.0, brightnes
 
 
 def uniform(shape: tuple[int, ...], half_width: float, generator: Generator) -> Tensor:
-    """Uniform numbers in [-half_width, half_width)."""
+    """Return uniform random numbers in [-half_width, half_width)."""
     return (2.0 * torch.rand(shape, generator=generator) - 1.0) * half_width
 
 
 def random_transforms(count: int, strength: AugmentStrength, generator: Generator) -> Tensor:
-    """Maps from output to input coordinates in [-1, 1], shape = (count, 2, 3), for `affine_grid`."""
+    """Return random maps from output to input coordinates in [-1, 1] for `affine_grid`, (count, 2, 3)."""
     angle = uniform((count,), math.radians(strength.rotation_degrees), generator)
     scale = 1.0 + uniform((count,), strength.scale, generator)
     shift = uniform((count, 2), 2.0 * strength.shift, generator)
@@ -51,38 +51,38 @@ def random_transforms(count: int, strength: AugmentStrength, generator: Generato
 
 @dataclass(frozen=True)
 class View:
-    """Moved cut-outs under one light, not yet on a background."""
+    """Transformed cut-outs with one brightness, without a background."""
 
     sprites: Tensor
     """Shape = (batch, 4, side, side), RGB multiplied by alpha, and alpha, in [0, 1]."""
     light: Tensor
-    """Factor of each finished picture, shape = (batch, 1, 1, 1)."""
+    """Brightness factor of each image, shape = (batch, 1, 1, 1)."""
 
     def on(self, grounds: Tensor) -> Tensor:
-        """Pixels on plain colours; shapes (batch, 3) → (batch, 3, side, side), in [0, 1]."""
+        """Draw the cut-outs on plain colours; shapes (batch, 3) → (batch, 3, side, side), in [0, 1]."""
         pixels = self.sprites[:, :3] + (1.0 - self.sprites[:, 3:]) * grounds[:, :, None, None]
         return (pixels * self.light).clamp_(0.0, 1.0)
 
     def empty_cells(self, cells: int) -> Tensor:
-        """Which cells show the background alone, bool, shape = (batch, cells, cells)."""
+        """Return which cells show only the background, bool, shape = (batch, cells, cells)."""
         covered = functional.max_pool2d(self.sprites[:, 3:], self.sprites.shape[-1] // cells)
         return covered[:, 0] < EMPTY_BELOW
 
 
 def view_sprites(sprites: Tensor, side: int, strength: AugmentStrength, generator: Generator) -> View:
-    """Random views of cut-outs, shape = (batch, 4, height, width) as in `View.sprites`."""
+    """Return random views of cut-outs, shape = (batch, 4, height, width) as in `View.sprites`."""
     count = sprites.shape[0]
     transforms = random_transforms(count, strength, generator)
     grid = functional.affine_grid(transforms, [count, 4, side, side], align_corners=False)
-    # Half a side at most, so that bilinear reading averages over whole source pixels.
+    # At most half of the source side, so that bilinear sampling averages over whole source pixels.
     moved = functional.grid_sample(sprites, grid, padding_mode="zeros", align_corners=False)
     return View(moved, 1.0 + uniform((count, 1, 1, 1), strength.brightness, generator))
 
 
-def augment_pictures(pixels: Tensor, strength: AugmentStrength, generator: Generator) -> Tensor:
-    """Random views of whole pictures; what comes in from outside repeats the border.
+def augment_images(pixels: Tensor, strength: AugmentStrength, generator: Generator) -> Tensor:
+    """Return random views of whole images; pixels from outside repeat the border.
 
-    pixels: shape = (batch, 3, side, side), in [0, 1]; the same is returned.
+    pixels: shape = (batch, 3, side, side), in [0, 1]. The result has the same shape.
     """
     if strength == NONE:
         return pixels

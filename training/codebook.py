@@ -1,6 +1,6 @@
-"""A codebook kept by moving averages of the vectors that chose each code.
+"""A codebook that follows moving averages of the vectors assigned to each code.
 
-Knows vectors only. Without a start from clusters and without re-seeding, most codes are never chosen.
+Works on vectors only. Without initialization by clusters and without re-seeding, most codes stay unused.
 """
 
 from typing import Any
@@ -12,11 +12,11 @@ from training.state import step_generator
 
 NUM_CLUSTER_ROUNDS = 10
 UNUSED_BELOW = 0.05
-"""Moving count of choices a step below which a code counts as unused."""
+"""A code with a lower moving average of assignments per step counts as unused."""
 
 
 class MovingCodebook:
-    """Code vectors, how often each is chosen, and the sum of what chose it."""
+    """Code vectors, and moving averages of the number and the sum of the vectors assigned to each."""
 
     def __init__(self, num_codes: int, size: int, decay: float) -> None:
         self._decay = decay
@@ -26,14 +26,14 @@ class MovingCodebook:
         self._sums = torch.zeros(num_codes, size)
 
     def start_from(self, embedding: Tensor) -> None:
-        """embedding: shape = (codes, size)"""
+        """Start from code vectors, shape = (codes, size)."""
         self.embedding = embedding.clone()
-        self._counts = torch.ones(len(embedding))
+        self._counts = embedding.new_ones(len(embedding))
         self._sums = embedding.clone()
         self.ready = True
 
     def start_from_clusters(self, features: Tensor, seed: int) -> None:
-        """k-means (Lloyd) over feature maps, shape = (batch, size, rows, columns)."""
+        """Start from k-means clusters (Lloyd) of feature maps, shape = (batch, size, rows, columns)."""
         points = flatten(features)
         order = torch.randperm(len(points), generator=step_generator(seed, 0, "clusters"))
         centres = points[order[torch.arange(len(self.embedding)) % len(points)]].clone()
@@ -49,16 +49,16 @@ class MovingCodebook:
         self.start_from(centres)
 
     def nearest(self, features: Tensor) -> Tensor:
-        """Codes of feature maps, shape = (batch, rows, columns)."""
+        """Return the codes of feature maps, shape = (batch, rows, columns)."""
         batch, _, rows, columns = features.shape
         return nearest(flatten(features.detach()), self.embedding).view(batch, rows, columns)
 
     def vectors(self, codes: Tensor) -> Tensor:
-        """Code vectors, shape = (batch, size, rows, columns)."""
+        """Return code vectors, shape = (batch, size, rows, columns)."""
         return self.embedding[codes].permute(0, 3, 1, 2).contiguous()
 
     def update(self, features: Tensor, codes: Tensor) -> None:
-        """Move the chosen codes towards what chose them."""
+        """Move the codes towards the vectors that were assigned to them."""
         points, chosen = flatten(features), codes.flatten()
         counts = torch.bincount(chosen, minlength=len(self.embedding)).float()
         sums = torch.zeros_like(self._sums).index_add_(0, chosen, points)
@@ -67,7 +67,7 @@ class MovingCodebook:
         self.embedding = self._sums / self._counts.clamp(min=1e-5)[:, None]
 
     def reseed(self, features: Tensor, seed: int, step: int) -> None:
-        """Put unused codes onto random features of this batch."""
+        """Replace unused codes by random features of this batch."""
         unused = self._counts < UNUSED_BELOW
         points = flatten(features)
         picks = torch.randint(
@@ -88,16 +88,19 @@ class MovingCodebook:
             "sums": self._sums,
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any], device: torch.device) -> None:
+        """Load a state to the device of the features."""
         self.ready = bool(state["ready"])
-        self.embedding, self._counts, self._sums = state["embedding"], state["counts"], state["sums"]
+        self.embedding, self._counts, self._sums = (
+            state[name].to(device) for name in ("embedding", "counts", "sums")
+        )
 
 
 def flatten(features: Tensor) -> Tensor:
-    """(batch, size, rows, columns) → (batch · rows · columns, size)"""
+    """Reshape (batch, size, rows, columns) to (batch · rows · columns, size)."""
     return features.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def nearest(points: Tensor, centres: Tensor) -> Tensor:
-    """Index of the nearest centre; shapes (points, size), (centres, size) → (points,)."""
+    """Return the index of the nearest centre; shapes (points, size), (centres, size) → (points,)."""
     return (2 * points @ centres.T - centres.square().sum(1)).argmax(1)

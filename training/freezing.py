@@ -1,4 +1,4 @@
-"""Which parts of the transformer stay as they are in fine-tuning."""
+"""Freezes parts of the transformer for fine-tuning."""
 
 from typing import Literal, get_args
 
@@ -9,7 +9,7 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 
 def part_of(name: str) -> Part:
-    """The part that a parameter belongs to, by its official name."""
+    """Return the part of a parameter, by its official name."""
     if "layernorm" in name or name.startswith("to_logits.0."):
         return "norms"
     if "embeddings" in name:
@@ -20,10 +20,10 @@ def part_of(name: str) -> Part:
         return "mlp"
     if name.startswith("to_logits.1."):
         return "head"
-    raise ValueError(f"the parameter {name} belongs to no known part")
+    raise ValueError(f"The parameter {name} belongs to no known part.")
 
 
 def freeze(network: nn.Module, parts: frozenset[Part]) -> None:
-    """Leave the parameters of these parts out of training, and let all others take part."""
+    """Freeze the parameters of these parts; train all others."""
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(part_of(name) not in parts)

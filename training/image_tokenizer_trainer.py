@@ -1,8 +1,7 @@
-"""Trains the image tokenizer: an autoencoder with a nearest-neighbour codebook kept by moving averages.
+"""Trains the image tokenizer: an autoencoder with a nearest-neighbour codebook of moving averages.
 
-Knows `ImageTokenizer`'s parts and batches of pixels; not where pictures come from. The codebook is learnt as
-in VQ-VAE (van den Oord et al., arXiv 1711.00937, appendix A.1) and then written into the tokenizer's
-projection.
+The codebook is learnt as in VQ-VAE (van den Oord et al., arXiv 1711.00937, appendix A.1), then written into
+the projection of the tokenizer. Batches of pixels come from the caller.
 """
 
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.backends.precision import trains_in_bfloat16
 from model.config import VqganConfig
 from model.image_tokenizer import ImageTokenizer
 from training.codebook import MovingCodebook
@@ -23,55 +23,60 @@ from training.sheets import save_sheet
 
 
 @dataclass(frozen=True)
-class PictureBatch:
-    """Pictures to code, and what their codes shall draw."""
+class ImageBatch:
+    """Images to encode, and images that their codes must decode to."""
 
     pixels: Tensor
-    """To be coded, shape = (batch, 3, side, side), in [0, 1]."""
+    """Images to encode, shape = (batch, 3, side, side), in [0, 1]."""
     drawn: Tensor | None = None
-    """To be drawn, shape = (drawn, 3, side, side), in [0, 1]; None: `pixels`."""
+    """Targets of the decoder, shape = (drawn, 3, side, side), in [0, 1]; None for `pixels`."""
     sources: Tensor | None = None
-    """int64, shape = (drawn, rows, columns): the place in `pixels` of the picture whose code each cell takes;
-    None: each picture its own. So codes come to mean the same beside those of another picture."""
+    """int64, shape = (drawn, rows, columns): index in `pixels` of the image whose code each cell takes; None
+    for the own image. So a code learns the same meaning next to codes of another image."""
+    cells: Tensor | None = None
+    """int64, shape = (drawn, rows, columns): the cell of the source, row × columns + column; None for
+    the same cell. So a code learns the same meaning in another cell. Needs `sources`."""
 
     def arranged(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Code vectors, shape = (batch, size, rows, columns), as they are drawn, and the pixels to draw."""
+        """Arrange code vectors (batch, size, rows, columns) by `sources` and `cells`, with their targets."""
         if self.sources is None:
             return vectors, self.pixels if self.drawn is None else self.drawn
         assert self.drawn is not None
-        rows = torch.arange(vectors.shape[2], device=vectors.device)[:, None]
-        columns = torch.arange(vectors.shape[3], device=vectors.device)
-        taken = vectors.permute(0, 2, 3, 1)[self.sources, rows, columns]
+        rows, columns = vectors.shape[2:]
+        cells = self.cells
+        if cells is None:
+            cells = torch.arange(rows * columns, device=vectors.device).view(rows, columns)
+        taken = vectors.flatten(2).transpose(1, 2)[self.sources, cells]
         return taken.permute(0, 3, 1, 2).contiguous(), self.drawn
 
 
-Batches = Callable[[int, str], PictureBatch]
-"""(step, stream) → the same batch for the same arguments."""
+Batches = Callable[[int, str], ImageBatch]
+"""(step, stream) → a batch, always the same for the same arguments."""
 
 
 @dataclass(frozen=True)
 class TokenizerTraining:
-    """How the image tokenizer is trained."""
+    """Settings of the training of the image tokenizer."""
 
     total_steps: int
     optimizer: OptimizerSettings
     seed: int = 0
     unquantised_steps: int = 400
-    """Steps before the codebook is made, so that it starts from features that mean something."""
+    """Steps before the codebook is initialized, so that it starts from useful features."""
     commitment: float = 0.25
     codebook_decay: float = 0.98
     reseed_every_steps: int = 25
     reseed_until: float = 0.8
-    """Fraction of the steps after which unused codes are left alone."""
+    """Fraction of the steps after which unused codes are not replaced any more."""
     fixed_codes: bool = False
-    """Only the decoder learns, and every code keeps its meaning."""
+    """Train the decoder only, so that every code keeps its meaning."""
     log_error: float = 0.0
-    """Weight of the mean over the pictures of their squared errors' logarithms: PSNR but for a factor."""
+    """Weight of the mean logarithm of the squared errors of the images, which is PSNR up to a factor."""
     bf16: bool = True
 
 
 class ImageTokenizerTrainer:
-    """One optimiser step at a time, over `loop.run_loop`."""
+    """Runs optimiser steps for `run_loop`."""
 
     name = "image-tokenizer"
 
@@ -83,7 +88,7 @@ class ImageTokenizerTrainer:
         *,
         resume_codebook: bool = False,
     ) -> None:
-        """With `resume_codebook` the tokenizer's own codebook is trained on (fine-tuning, fixed codes)."""
+        """resume_codebook: start from the codebook of the tokenizer (fine-tuning, fixed codes)."""
         self.tokenizer, self._batches, self._settings = tokenizer, batches, settings
         if settings.fixed_codes:
             tokenizer.requires_grad_(False)
@@ -111,12 +116,13 @@ class ImageTokenizerTrainer:
             self._start_codebook()
         batch = self._batches(step, "train")
         device = batch.pixels.device
-        with autocast(device, enabled=settings.bf16):
+        precision = "bf16" if settings.bf16 and trains_in_bfloat16(device) else "fp32"
+        with autocast(device, precision):
             features = self._features(batch.pixels)
         vectors, losses = self._quantise(features, step) if self._codebook.ready else (features, {})
         vectors, pixels = batch.arranged(vectors)
         target = 2 * pixels - 1
-        with autocast(device, enabled=settings.bf16):
+        with autocast(device, precision):
             drawn = self.tokenizer.decode_vectors(vectors)
         losses |= reconstruction_losses(drawn.float(), target)
         if settings.log_error:
@@ -128,7 +134,7 @@ class ImageTokenizerTrainer:
         return {**values, "db": float(-10 * torch.log10(error)), "codes": float(self._codebook.num_used())}
 
     def _quantise(self, features: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Code vectors that hand gradients straight through, and what holds the features near them."""
+        """Return code vectors with straight-through gradients, and the loss that keeps features near them."""
         settings = self._settings
         codes = self._codebook.nearest(features)
         chosen = self._codebook.vectors(codes)
@@ -142,8 +148,8 @@ class ImageTokenizerTrainer:
         return features + (chosen - features).detach(), losses
 
     def _features(self, pixels: Tensor) -> Tensor:
-        """Shape = (batch, embed_dim, rows, columns)."""
-        # Contiguous: on CPU, GroupNorm is slow backwards on channels-last.
+        """Encode pixels to features, shape = (batch, embed_dim, rows, columns)."""
+        # Contiguous, because the backward pass of GroupNorm is slow on channels-last on a CPU.
         coded = as_coded(pixels, self.tokenizer.config).contiguous()
         return self.tokenizer.quant_conv(self.tokenizer.encoder(2 * coded - 1)).float()
 
@@ -153,7 +159,7 @@ class ImageTokenizerTrainer:
         self._codebook.start_from_clusters(torch.cat(batches), self._settings.seed)
 
     def finish(self) -> ImageTokenizer:
-        """Write the codebook into the tokenizer, in the form that picks the nearest vector by an argmax."""
+        """Write the codebook into the tokenizer so that an argmax chooses the nearest vector; return it."""
         if not self._settings.fixed_codes:
             write_codebook(self.tokenizer, self._codebook.embedding)
         return self.tokenizer.eval()
@@ -168,11 +174,12 @@ class ImageTokenizerTrainer:
     def load_state(self, state: dict[str, Any]) -> None:
         self.tokenizer.load_state_dict(state["tokenizer"])
         self._optimizer.load_state(state["optimizer"])
-        self._codebook.load_state(state["codebook"])
+        device = self.tokenizer.quantize.embed.weight.device
+        self._codebook.load_state(state["codebook"], device)
 
     @torch.no_grad()
     def write_sheet(self, path: Path) -> None:
-        """Pictures above what is left of them."""
+        """Write images, and their reconstructions below them."""
         batch = self._batches(0, "sheet")
         features = self._features(batch.pixels)
         if self._codebook.ready:
@@ -183,9 +190,9 @@ class ImageTokenizerTrainer:
 
 
 def as_coded(pixels: Tensor, config: VqganConfig) -> Tensor:
-    """Pictures of the side that is drawn, in the size that the encoder reads, as the server shrinks them.
+    """Resize images to the input side of the encoder, as the server does; shape (batch, 3, side, side).
 
-    A wavelet decoder draws twice the side that its encoder reads. Shape (batch, 3, side, side).
+    A wavelet decoder draws twice the side that its encoder reads.
     """
     if config.upsampling == config.downsampling:
         return pixels
@@ -194,7 +201,7 @@ def as_coded(pixels: Tensor, config: VqganConfig) -> Tensor:
 
 
 def reconstruction_losses(drawn: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """Pixel, edge and colour errors; both shape = (batch, 3, side, side), in [-1, 1]."""
+    """Return pixel, edge and colour losses; both shape = (batch, 3, side, side), in [-1, 1]."""
     difference = drawn - target
     pooled = functional.avg_pool2d(difference, 8)
     return {
@@ -206,14 +213,16 @@ def reconstruction_losses(drawn: Tensor, target: Tensor) -> dict[str, Tensor]:
 
 
 def log_error(drawn: Tensor, target: Tensor) -> Tensor:
-    """Mean logarithm of the pictures' squared errors; both shape = (batch, 3, side, side)."""
-    # Nothing is drawn so well that the last bit of its bytes would count.
+    """Return the mean logarithm of the squared errors of images; both shape = (batch, 3, side, side)."""
+    # Errors below the last bit of a byte do not count.
     return (drawn - target).square().mean(dim=(1, 2, 3)).clamp(min=1e-5).log().mean()
 
 
 @torch.no_grad()
 def write_codebook(tokenizer: ImageTokenizer, embedding: Tensor) -> None:
-    """argmaxₖ(2·eₖ·z − |eₖ|²) = argminₖ|z − eₖ|²: the projection's weight is 2e, its bias −|e|².
+    """Write code vectors as a projection: argmaxₖ(2·eₖ·z − |eₖ|²) = argminₖ|z − eₖ|².
+
+    The weight of the projection is 2e, its bias −|e|².
 
     embedding: shape = (codebook_size, embed_dim).
     """
@@ -226,7 +235,7 @@ def write_codebook(tokenizer: ImageTokenizer, embedding: Tensor) -> None:
 
 @torch.no_grad()
 def has_nearest_projection(tokenizer: ImageTokenizer) -> bool:
-    """Whether the projection is the one that `write_codebook` writes, up to the rounding of float16."""
+    """Return whether `write_codebook` wrote the projection, up to the rounding of float16."""
     embedding = tokenizer.quantize.embed.weight
     weight = tokenizer.quantize.proj.weight[:, :, 0, 0]
     return torch.allclose(weight, 2 * embedding, rtol=2e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""The model card beside a checkpoint: what it was trained on and how."""
+"""Writes the model card of a checkpoint: its data and the settings of its training."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from training.state import replace_file
 
 
 def write_model_card(folder: Path, data: str, details: dict[str, Any], *, licence: str = "") -> None:
-    """Write README.md. `details`: training settings by what they trained."""
+    """Write README.md. details: training settings by the part that they trained."""
     settings = json.dumps(details, indent=1, ensure_ascii=False, default=_plain)
     text = f"""# {folder.resolve().name}
 

@@ -1,6 +1,6 @@
-"""Draws prompts with a network that is still being trained, for the sample sheets.
+"""Draws prompts with a network in training, for the sample sheets.
 
-A short loop without a cache: the engine is not a part of training, and a sheet is rare.
+The loop has no cache, because sheets are rare. Training does not use the engine.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from model.image_tokenizer import ImageTokenizer
-from model.transformer import Transformer
+from model.network.transformer import Transformer
 from training.sequences import LossWeights, RowBuilder
 from training.sheets import save_sheet
 from training.state import step_generator
@@ -26,7 +26,7 @@ def draw_prompts(
     temperature: float = 0.5,
     seed: int = 0,
 ) -> None:
-    """Sample one picture a prompt, and write them side by side."""
+    """Draw one image per prompt, and write them next to each other."""
     config = transformer.config
     device = transformer.text_embeddings.weight.device
     empty = torch.zeros(len(prompts), 0, dtype=torch.long)

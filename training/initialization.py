@@ -1,5 +1,6 @@
-"""What a transformer's training starts from: a checkpoint, or an image tokenizer and fresh weights."""
+"""Initial weights of training: a checkpoint, or an image tokenizer and random weights."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,12 +9,12 @@ import torch
 import youtokentome
 from torch import nn
 
-from model.checkpoint import load_rudolph
 from model.config import ModelConfig, VqganConfig
+from model.files.checkpoint import load_rudolph
 from model.image_tokenizer import ImageTokenizer
 from model.image_tokenizer.layers import AttentionBlock, ResidualBlock
+from model.network.transformer import Transformer
 from model.text_tokenizer import TextTokenizer
-from model.transformer import Transformer
 from training.state import load_state, replace_file, save_state
 from training.transformer_trainer import initialise
 
@@ -23,13 +24,23 @@ VOCABULARY_FILE = "bpe.model"
 
 @dataclass(frozen=True)
 class Start:
-    """All parts of a model that is about to be trained."""
+    """The parts of a model before training."""
 
     transformer: Transformer
     vocabulary: Path
     image_tokenizer: ImageTokenizer
     identity: str
-    """Names the weights, so that a run never goes on from others."""
+    """Identifies the weights, so that a run never resumes from others."""
+    image_identity: str
+    """Identifies the weights of the image tokenizer, so that no codes of another are used."""
+    name: str | None = None
+    tasks: frozenset[str] = frozenset()
+    """Tasks that not every checkpoint has."""
+
+    @property
+    def input_side(self) -> int:
+        """Side in pixels of the square that is encoded."""
+        return self.transformer.config.image_width * self.image_tokenizer.config.downsampling
 
     @property
     def text_tokenizer(self) -> TextTokenizer:
@@ -38,20 +49,20 @@ class Start:
 
 @dataclass(frozen=True)
 class FreshSizes:
-    """A transformer from random weights, in the second generation's layout."""
+    """Sizes of a new transformer, in the layout of the second generation."""
 
     num_layers: int = 6
     hidden_size: int = 256
     num_heads: int = 8
     text_length: int = 32
-    """Tokens of the left and of the right text."""
+    """Tokens of the left text, and of the right text."""
     vocabulary_size: int = 1024
-    """Largest number of tokens of text; small collections of texts yield fewer."""
+    """Largest size of the text vocabulary; few texts give a smaller one."""
     kernel_size: int = 7
     last_kernel_size: int = 9
 
     def config(self, *, vocabulary_size: int, image: VqganConfig) -> ModelConfig:
-        """Raises ValueError where the sizes do not fit together."""
+        """Return the architecture. Raises ValueError if the sizes do not fit together."""
         return ModelConfig(
             num_layers=self.num_layers,
             hidden_size=self.hidden_size,
@@ -69,9 +80,9 @@ class FreshSizes:
 
 
 def small_image_tokenizer(side: int, codes: int) -> VqganConfig:
-    """Sizes that learn within minutes on a CPU: a code for each 8 × 8 pixels of pictures of `side` pixels.
+    """Return sizes that train within minutes on a CPU: a code for each 8 × 8 pixels of an image.
 
-    It draws wavelet bands and reads half the side: no level has to be computed at full size.
+    The decoder draws wavelet bands and the encoder reads half the side, so no layer runs at full size.
     """
     return VqganConfig(
         codebook_size=codes,
@@ -88,7 +99,7 @@ def small_image_tokenizer(side: int, codes: int) -> VqganConfig:
 
 
 def fresh_image_tokenizer(config: VqganConfig, seed: int) -> ImageTokenizer:
-    """Random weights; blocks start as their shortcuts and learn sooner (Goyal et al., arXiv 1706.02677)."""
+    """Return random weights; residual branches start at zero (Goyal et al., arXiv 1706.02677)."""
     torch.manual_seed(seed)
     tokenizer = ImageTokenizer(config)
     for module in tokenizer.modules():
@@ -100,13 +111,24 @@ def fresh_image_tokenizer(config: VqganConfig, seed: int) -> ImageTokenizer:
 
 
 def from_checkpoint(folder: Path, preset: str | None) -> Start:
-    """Start from a checkpoint, in float32. Raises CheckpointError."""
+    """Load a checkpoint in float32. Raises CheckpointError."""
     rudolph = load_rudolph(folder, preset=preset, dtype="float32")
-    return Start(rudolph.transformer, folder / VOCABULARY_FILE, rudolph.image_tokenizer, rudolph.revision)
+    return Start(
+        rudolph.transformer,
+        folder / VOCABULARY_FILE,
+        rudolph.image_tokenizer,
+        rudolph.revision,
+        rudolph.revision,
+        # A checkpoint without a name is called by its folder, and the new one by its own.
+        rudolph.name if rudolph.name != folder.resolve().name else None,
+        rudolph.tasks,
+    )
 
 
-def afresh(image_tokenizer: Path, sizes: FreshSizes, texts: Sequence[str], work: Path, seed: int) -> Start:
-    """Start from random weights, with a vocabulary learnt from the texts.
+def from_scratch(
+    image_tokenizer: Path, sizes: FreshSizes, texts: Sequence[str], work: Path, seed: int
+) -> Start:
+    """Make random weights, and train a vocabulary on the texts.
 
     image_tokenizer: folder of `rudolph train image-tokenizer`, or of a checkpoint.
     """
@@ -115,17 +137,27 @@ def afresh(image_tokenizer: Path, sizes: FreshSizes, texts: Sequence[str], work:
     learnt = TextTokenizer(vocabulary).vocab_size
     transformer = Transformer(sizes.config(vocabulary_size=learnt, image=tokenizer.config))
     initialise(transformer, seed)
-    return Start(transformer, vocabulary, tokenizer, f"{image_tokenizer} {sizes}")
+    identity = hash_weights(tokenizer)
+    return Start(transformer, vocabulary, tokenizer, f"{identity} {sizes} {seed}", identity)
+
+
+def hash_weights(module: nn.Module) -> str:
+    """Return a hash of the weights of a module."""
+    content = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        content.update(name.encode())
+        content.update(tensor.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()[:16]
 
 
 def save_image_tokenizer(tokenizer: ImageTokenizer, folder: Path) -> None:
-    """Write what `load_image_tokenizer` reads."""
+    """Write a file that `load_image_tokenizer` reads."""
     state = {"config": asdict(tokenizer.config), "weights": tokenizer.state_dict()}
     save_state(folder / IMAGE_TOKENIZER_FILE, state)
 
 
 def load_image_tokenizer(folder: Path) -> ImageTokenizer:
-    """Raises CheckpointError where the folder holds neither an image tokenizer nor a checkpoint."""
+    """Load an image tokenizer. Raises CheckpointError if the folder has neither one nor a checkpoint."""
     saved = load_state(folder / IMAGE_TOKENIZER_FILE)
     if saved is None:
         return load_rudolph(folder, dtype="float32").image_tokenizer

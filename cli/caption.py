@@ -1,61 +1,59 @@
-"""`rudolph caption`: texts for a picture."""
+"""`rudolph caption`: describe images."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli import options
-from cli.backend import open_backend
 from cli.console import output, progress_bar
-from cli.pictures import read_picture
-from cli.sampling import sampling_of, seed_of
-from jobs.requests import TEXT_SAMPLING, Image2TextRequest
-from jobs.results import TextsResult
+from cli.given import given
+from cli.inputs import read_image
+from cli.many_images import is_one_image, run_on_each
+from cli.option_groups import with_option_groups
+from cli.outputs import check_text_target, write_lines
+from cli.shared_options import BackendChoice, Sampling
+from jobs.contract.requests import Task
+from jobs.contract.results import Result, TextsResult
 
 
+@with_option_groups
 def caption(
-    picture: Annotated[Path, typer.Argument(help="PNG, JPEG or WebP file.")],
+    images: options.Images,
+    sampling: Sampling,
+    backend: BackendChoice,
     target: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Text file; default: the terminal.")
+        str | None, typer.Option("--output", "-o", help="Text file, or - for standard output (the default).")
     ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, max=16, help="Captions to return.")] = 1,
+    n: Annotated[int, typer.Option("-n", min=1, max=16, help="Number of captions to return.")] = 1,
     candidates: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Captions to draw; the model picks the best n.")
+        int | None,
+        typer.Option(
+            min=1, max=256, help="Number of captions to generate; the best n are returned. Default: 8."
+        ),
     ] = None,
-    template: Annotated[str, typer.Option(help="Words that every caption begins with.")] = "",
-    seed: options.Seed = None,
-    temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
-    server: options.Server = options.DEFAULT_SERVER,
-    api_key: options.ApiKey = None,
-    local: options.Local = False,
-    model: options.Model = None,
-    preset: options.Preset = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
+    template: Annotated[str, typer.Option(help="First words of every caption.")] = "",
+    force: options.Force = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Describe a picture in Russian."""
-    candidates = max(n, candidates or n)
-    request = Image2TextRequest(
-        image=read_picture(picture),
-        seed=seed_of(seed),
-        n=n,
-        candidates=candidates,
-        template=template,
-        sampling=sampling_of(TEXT_SAMPLING, temperature, top_k, top_p),
-        rerank=candidates > n,
-    )
-    backend = open_backend(
-        local=local, server=server, api_key=api_key, model=model, preset=preset, device=device, dtype=dtype
-    )
-    with progress_bar("describing") as on_progress:
-        result = backend.run(request, on_progress)
-    assert isinstance(result, TextsResult)
-    lines = "\n".join(text.text for text in result.texts)
-    if target is None:
-        output.print(lines, markup=False)
+    """Describe images in Russian: one image as text, several or a folder as a line of JSON each."""
+    check_text_target(target, force=force)
+    fields = given(n=n, candidates=candidates, template=template) | sampling.given()
+    if is_one_image(images) and not as_json:
+        with progress_bar("describing") as on_progress:
+            body = {"image": read_image(images[0]), **fields}
+            result = backend.open().run(Task.IMAGE2TEXT, body, on_progress)
+        lines = (f"{text}\n" for text in _texts(result))
     else:
-        target.write_text(f"{lines}\n", encoding="utf-8")
-        output.print(str(target))
+        lines = run_on_each(backend.open(), Task.IMAGE2TEXT, images, fields, _as_json, title="describing")
+    if write_lines(target, lines, force=force):
+        output.print(target)
+
+
+def _texts(result: Result) -> list[str]:
+    assert isinstance(result, TextsResult)
+    return [text.text for text in result.texts]
+
+
+def _as_json(result: Result) -> dict[str, object]:
+    texts = _texts(result)
+    return {"text": texts[0], "texts": texts}

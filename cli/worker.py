@@ -1,4 +1,4 @@
-"""`rudolph worker`: workers alone, for a queue that other processes fill."""
+"""`rudolph worker`: workers without an API, for a queue on another process or machine."""
 
 from typing import Annotated
 
@@ -7,38 +7,38 @@ import typer
 from cli import options
 from cli.console import CliError
 from cli.models import choose_model
+from cli.option_groups import with_option_groups
+from cli.shared_options import Serving
 
 
+@with_option_groups
 def worker(
-    model: options.Model = None,
-    preset: options.Preset = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
+    serving: Serving,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, envvar="RUDOLPH_WORKERS", help="Default: one per GPU, or one."),
+        typer.Option(
+            "--workers",
+            min=1,
+            envvar="RUDOLPH_WORKERS",
+            help="Number of workers. Default: one per GPU, or one.",
+        ),
     ] = None,
     redis_url: options.RedisUrl = None,
 ) -> None:
-    """Run one worker per GPU, restarted when it fails, until SIGTERM."""
+    """Run one worker per GPU until SIGTERM. A worker that fails is restarted."""
     if redis_url is None:
-        raise CliError("name the queue's Redis with --redis-url or RUDOLPH_REDIS_URL")
+        raise CliError("Name the Redis of the queue with --redis-url or RUDOLPH_REDIS_URL.", exit_code=78)
     import signal
 
     from cli.fleet import start_workers
+    from cli.settings import forget_keys
 
-    supervisor = start_workers(
-        model=choose_model(model),
-        preset=preset,
-        device=device,
-        dtype=dtype,
-        num_workers=workers,
-        redis_url=redis_url,
-    )
+    forget_keys()
+    supervisor = start_workers(serving, choose_model(serving.model), workers, redis_url=redis_url)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: supervisor.request_stop())
-    # In short turns: a signal handler runs only between two of them.
+    # Short waits, because a signal handler runs only between two of them.
     while not supervisor.wait(timeout_s=0.5):
         pass
     if supervisor.misconfigured:
-        raise CliError("a worker could not start; its log says why", exit_code=78)
+        raise CliError("A worker could not start. Its log has the reason.", exit_code=78)

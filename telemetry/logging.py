@@ -1,7 +1,6 @@
-"""Structured logs: one line an event, JSON for machines or columns for people, with the request's id on it.
+"""Structured logs: one line for each event, as JSON for machines or as columns for people.
 
-Knows how a log line looks and what may never stand in one: keys, cookies, and the bytes of pictures.
-Does not know what is worth logging.
+Removes keys, cookies and the bytes of images from every line. Does not know what is logged.
 """
 
 import logging
@@ -16,15 +15,15 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 SECRET_FIELDS = frozenset(
     {"authorization", "api_key", "api_keys", "cookie", "set_cookie", "password", "secret", "token"}
 )
-PICTURE_FIELDS = frozenset({"image", "images", "mask", "b64_json", "data"})
+IMAGE_FIELDS = frozenset({"image", "images", "mask", "b64_json", "data"})
 MAX_STRING = 500
-"""Characters of a value that a line keeps; a picture in base64 is far longer than anything worth reading."""
+"""Maximum number of characters of a value in a line; an image in base64 is far longer."""
 
 
 def configure_logging(*, json: bool, level: str = "INFO", stream: TextIO | None = None) -> None:
-    """Send structlog and the standard library's loggers (uvicorn's too) to `stream`, in one format.
+    """Write the lines of structlog and of the standard library's loggers to `stream`, in one format.
 
-    `stream` defaults to standard error. Calling it again replaces the earlier configuration.
+    `stream` defaults to standard error. A second call replaces the configuration of the first.
     """
     target = stream or sys.stderr
     shared: list[Processor] = [
@@ -36,7 +35,7 @@ def configure_logging(*, json: bool, level: str = "INFO", stream: TextIO | None 
         redact,
     ]
     renderers = _renderers(json=json, stream=target)
-    # Our own lines do not pass through the standard library, which takes three quarters of a line's time.
+    # structlog's lines do not pass through the standard library, which took three quarters of their time.
     structlog.configure(
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -64,7 +63,7 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 
 class _Writer(structlog.WriteLogger):
-    """Writes whole lines to a stream; has a name, as loggers of the standard library do."""
+    """Writes lines to a stream. Has a name, as loggers of the standard library do."""
 
     def __init__(self, stream: TextIO, name: str = "") -> None:
         super().__init__(stream)
@@ -72,7 +71,7 @@ class _Writer(structlog.WriteLogger):
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> MutableMapping[str, Any]:
-    """Take secrets and pictures out of a line; shorten what is too long to be read."""
+    """Replace secrets and images in a line, and shorten long values."""
     return {key: _safe(key, value) for key, value in event.items()}
 
 
@@ -80,8 +79,8 @@ def _safe(key: str, value: Any) -> Any:
     name = key.lower().replace("-", "_")
     if name in SECRET_FIELDS:
         return "[secret]"
-    if name in PICTURE_FIELDS and value is not None and not isinstance(value, (int, float)):
-        return "[picture]"
+    if name in IMAGE_FIELDS and value is not None and not isinstance(value, (int, float)):
+        return "[image]"
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f"[{len(value)} bytes]"
     if isinstance(value, str) and len(value) > MAX_STRING:
@@ -92,7 +91,7 @@ def _safe(key: str, value: Any) -> Any:
 
 
 def _renderers(*, json: bool, stream: TextIO) -> list[Processor]:
-    # No local variables in tracebacks: they hold what clients sent.
+    # No local variables in tracebacks, because they hold the requests of clients.
     if json:
         return [
             structlog.processors.ExceptionRenderer(
@@ -100,6 +99,6 @@ def _renderers(*, json: bool, stream: TextIO) -> list[Processor]:
             ),
             structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
         ]
-    # Columns only get colours where a person is looking at them.
+    # Colours only in a terminal.
     plain = structlog.dev.plain_traceback
     return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]

@@ -1,50 +1,95 @@
-"""Every Prometheus family of the project, declared once. Base units: seconds and bytes.
+"""The metrics of an API process and of a worker, and how those of several workers become one exposition.
 
-Knows names, labels and buckets, and how the exposition of several workers becomes one. Does not know when
-anything is counted. A process exports only what it knows itself: the API its requests and what the queue says
-at the moment of the scrape, a worker what its engine does. A worker's text travels in its heartbeat, so its
-series vanish with it.
+Base units are seconds and bytes. A worker sends its metrics as text with its heartbeat. The API exports them
+at each scrape, so the series of a worker end when its heartbeat expires. `telemetry.queue_metrics` has the
+metrics of the queue.
 """
 
+import platform
+from collections import Counter as Counts
 from collections.abc import Iterable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
-REQUEST_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300)
-STEP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 5)
+REQUEST_BUCKETS_S = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 900, 3600,
+)  # fmt: skip
+STEP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60)
+LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 512)
+MAX_TENANTS = 50
+"""Tenants with series of their own in one process. The jobs of all others count as `other`."""
+OTHER = "other"
 
 
 class ApiMetrics:
-    """What one API process counts itself."""
+    """Metrics of one API process."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, *, version: str = "") -> None:
         self.registry = registry
-        self.requests_total = Counter(
-            "rudolph_requests_total", "HTTP requests answered.", ("route", "status"), registry=registry
-        )
-        self.request_seconds = Histogram(
-            "rudolph_request_seconds",
-            "From the first byte of a request to the last of its reply.",
+        self.requests_total = _counter(registry, "requests", "HTTP requests answered.", ("route", "status"))
+        self.request_seconds = _seconds(
+            registry,
+            "request",
+            "From the first byte of a request to the last byte of its response.",
             ("route",),
-            registry=registry,
-            buckets=REQUEST_BUCKETS_S,
         )
+        self.refusals_total = _counter(
+            registry,
+            "refusals",
+            "Requests refused with 429 or 503, by the code of the error.",
+            ("reason",),
+        )
+        self.jobs_accepted_total = _counter(
+            registry,
+            "jobs_accepted",
+            f"Jobs accepted. Tenants after the first {MAX_TENANTS} count as `{OTHER}`.",
+            ("task", "tenant"),
+        )
+        self.event_loop_lag_seconds = _seconds(
+            registry, "event_loop_lag", "Delay of a timer of the event loop.", buckets=LAG_BUCKETS_S
+        )
+        _build_info(registry, "build_info", version)
+        ProcessCollector(registry=registry)
+        GCCollector(registry=registry)
+        self._tenants: set[str] = set()
+
+    def count_request(self, route: str, status: int, seconds: float, trace_id: str | None) -> None:
+        """Count an answered request. `trace_id` becomes the exemplar of its time."""
+        self.requests_total.labels(route, str(status)).inc()
+        exemplar = None if trace_id is None else {"trace_id": trace_id}
+        self.request_seconds.labels(route).observe(seconds, exemplar)
+
+    def count_job(self, task: str, tenant: str) -> None:
+        """Count an accepted job."""
+        if len(self._tenants) < MAX_TENANTS:
+            self._tenants.add(tenant)
+        self.jobs_accepted_total.labels(task, tenant if tenant in self._tenants else OTHER).inc()
 
 
 class WorkerMetrics:
-    """What one worker process counts itself; rendered with `exposition` into its heartbeat."""
+    """Metrics of one worker process. `exposition` renders them for its heartbeat."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, *, version: str = "") -> None:
         self.registry = registry
-        self.queue_seconds = _seconds(registry, "queue", "From acceptance of a job to the claim that ran it.")
+        self.queue_seconds = _seconds(registry, "queue", "From acceptance of a job to its claim.")
         self.compute_seconds = _seconds(registry, "compute", "From claim to result.", ("task",))
         self.time_to_first_partial_seconds = _seconds(
             registry,
             "time_to_first_partial",
-            "From acceptance of a job to its first partial picture or text.",
+            "From acceptance of a job to its first partial image or text.",
         )
         self.step_seconds = _seconds(
             registry, "step", "One call of the model, by phase.", ("phase",), STEP_BUCKETS_S
@@ -53,11 +98,11 @@ class WorkerMetrics:
             "rudolph_batch_rows", "Sequences in a decode step.", registry=registry, buckets=ROW_BUCKETS
         )
         self.jobs_total = _counter(registry, "jobs", "Jobs finished.", ("task", "outcome"))
-        self.images_total = _counter(registry, "images", "Pictures drawn.")
+        self.images_total = _counter(registry, "images", "Images drawn.")
         self.tokens_total = _counter(registry, "tokens", "Tokens generated, image codes included.")
-        self.lease_lost_total = _counter(registry, "lease_lost", "Jobs taken away while they ran.")
-        self.kv_slots_used = _gauge(registry, "kv_slots_used", "Sequences that hold a cache slot.")
-        self.kv_slots_total = _gauge(registry, "kv_slots_total", "Cache slots.")
+        self.lease_lost_total = _counter(registry, "lease_lost", "Running jobs lost to another worker.")
+        self.kv_slots_used = _gauge(registry, "kv_slots_used", "Cache slots in use.")
+        self.kv_slots = _gauge(registry, "kv_slots", "Cache slots.")
         self.gpu_memory_bytes = _gauge(
             registry, "gpu_memory_bytes", "Memory of the CUDA device; zero on a CPU.", ("kind",)
         )
@@ -68,6 +113,14 @@ class WorkerMetrics:
             "The loaded model; always 1.",
             ("model", "revision", "generation", "device", "dtype"),
         )
+        # Names of their own: one exposition has the series of the API and of all workers.
+        _build_info(registry, "worker_build_info", version)
+        ProcessCollector(namespace="rudolph_worker", registry=registry)
+
+
+def _build_info(registry: CollectorRegistry, name: str, version: str) -> None:
+    text = "The release and the Python of the process; always 1."
+    _gauge(registry, name, text, ("version", "python")).labels(version, platform.python_version()).set(1)
 
 
 def _seconds(
@@ -88,35 +141,32 @@ def _gauge(registry: CollectorRegistry, name: str, text: str, labels: tuple[str,
     return Gauge(f"rudolph_{name}", text, labels, registry=registry)
 
 
-class QueueGauges:
-    """A collector of one scrape: the queue as it is now, and the last word of every live worker."""
+class _Scrape(Collector):
+    """Several collectors as one."""
 
-    def __init__(
-        self, *, waiting: int, running: int, dead: int, workers_live: int, expositions: Mapping[str, bytes]
-    ) -> None:
-        self._values = (
-            ("rudolph_jobs_waiting", "Jobs accepted and not yet claimed.", waiting),
-            ("rudolph_jobs_running", "Jobs that a worker holds.", running),
-            ("rudolph_dead_letters", "Jobs given up after crashing their worker.", dead),
-            ("rudolph_workers_live", "Workers whose heartbeat is fresh.", workers_live),
-        )
-        self._expositions = expositions
+    def __init__(self, collectors: Iterable[Collector]) -> None:
+        self._collectors = tuple(collectors)
 
     def collect(self) -> Iterator[Metric]:
-        for name, text, value in self._values:
-            yield GaugeMetricFamily(name, text, value)
-        yield from merge_expositions(self._expositions)
+        for collector in self._collectors:
+            yield from collector.collect()
+
+
+def render(collectors: Iterable[Collector], accept: str) -> tuple[bytes, str]:
+    """Return the exposition and its media type: OpenMetrics with exemplars if `accept` names it."""
+    encode, media_type = choose_encoder(accept)
+    return encode(_Scrape(collectors)), media_type
 
 
 def exposition(registry: CollectorRegistry) -> bytes:
-    """The registry in the Prometheus text format."""
+    """Return the registry in the Prometheus text format."""
     return generate_latest(registry)
 
 
 def merge_expositions(expositions: Mapping[str, bytes]) -> Iterable[Metric]:
-    """One family a name out of many workers' texts, every sample labelled `worker=<id>`.
+    """Merge the metrics of workers: one family for each name, every sample with the label `worker`.
 
-    A text that does not parse is left out: one broken worker must not take the scrape of the others away.
+    A text that does not parse is left out, so that a broken worker does not hide the others.
     """
     merged: dict[str, Metric] = {}
     for worker, text in sorted(expositions.items()):
@@ -127,6 +177,14 @@ def merge_expositions(expositions: Mapping[str, bytes]) -> Iterable[Metric]:
             for sample in family.samples:
                 target.samples.append(sample._replace(labels={**sample.labels, "worker": worker}))
     return merged.values()
+
+
+def top_tenants(jobs: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the tenants with the most jobs, and the sum of all others as `other`."""
+    counts = Counts(jobs)
+    top = dict(counts.most_common(MAX_TENANTS))
+    rest = counts.total() - sum(top.values())
+    return {**top, OTHER: top.get(OTHER, 0) + rest} if rest else top
 
 
 def _parsed(text: bytes) -> list[Metric]:

@@ -1,79 +1,165 @@
-"""Traces, where they are asked for: a span for each request, and below it one for each attempt of its job.
+"""Traces: a span for each request, and below it a span for each attempt of its job.
 
-Knows what can be told to a tracer, and whether this process has one. The classes here record nothing: they
-are what every room holds while tracing is off. Those that send stand in `telemetry.spans`, which is loaded
-only where the environment asks for it, and needs the extra `tracing`. Does not know when anything happens.
+Names and attributes of a request follow the semantic conventions for HTTP; others begin with `rudolph.`.
+Without a configured collector all spans are the no-op spans of opentelemetry-api.
 """
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+
+from opentelemetry import trace
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from telemetry.logging import get_logger
 
 logger = get_logger("telemetry.tracing")
 
+CLOSE_S = 2.0
+"""Time to send the last spans. The SDK alone would wait half a minute for an unreachable collector."""
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 class _Span:
-    traceparent: str | None = None
-    """The span's place in its trace, as W3C writes it; None: there is no span."""
+    def __init__(self, span: trace.Span, traceparent: str | None) -> None:
+        self._span = span
+        self.traceparent = traceparent
+        """The span's position in its trace in the W3C format; None while tracing is off."""
 
     @property
     def log_fields(self) -> dict[str, str]:
-        """What log lines about the same work carry, so that logs and traces meet."""
+        """Fields that connect log lines with the trace."""
         return {} if self.traceparent is None else {"trace_id": self.traceparent.split("-")[1]}
+
+    def _fail(self, kind: str) -> None:
+        self._span.set_attribute("error.type", kind)
+        self._span.set_status(StatusCode.ERROR)
 
 
 class RequestSpan(_Span):
     """One HTTP request."""
 
+    def __init__(self, span: trace.Span, traceparent: str | None, method: str) -> None:
+        super().__init__(span, traceparent)
+        self._method = method
+
     def end(self, route: str | None, status: int, fault: str | None = None) -> None:
-        """`route` is the template, where one matched; `fault` names an exception that nobody foresaw."""
+        """End the span. `route` is the matched template; `fault` names an unexpected exception."""
+        if route is not None:
+            self._span.update_name(f"{self._method} {route}")
+            self._span.set_attribute("http.route", route)
+        self._span.set_attribute("http.response.status_code", status)
+        if fault is not None or status >= 500:
+            self._fail(fault or str(status))
+        self._span.end()
 
 
 class AttemptSpan(_Span):
-    """One attempt of a job, from its claim to its commit."""
+    """One attempt of a job, from its claim to its commit. A span that is not ended is not reported."""
 
     def first_partial(self) -> None:
-        """A client was shown something."""
+        """Record that a partial result was published."""
+        self._span.add_event("first_partial")
 
     def end(self, outcome: str, *, compute_s: float | None = None, failure: str | None = None) -> None:
-        """`failure` is the code of a failed job. A span that is never ended is never reported."""
+        """End the span. `failure` is the code of a failed job."""
+        self._span.set_attribute("rudolph.job.outcome", outcome)
+        if compute_s is not None:
+            self._span.set_attribute("rudolph.job.compute_seconds", compute_s)
+        if failure is not None:
+            self._fail(failure)
+        self._span.end()
 
 
 class Tracer:
-    """Begins spans."""
+    """Starts spans. `about` is added to every span as attributes."""
+
+    def __init__(
+        self,
+        provider: trace.TracerProvider | None = None,
+        about: Mapping[str, str] | None = None,
+        *,
+        shutdown: Callable[[], None] | None = None,
+    ) -> None:
+        """Without `provider` tracing is off: spans record nothing, and no traceparent is read or written."""
+        self._tracer = (provider or trace.NoOpTracerProvider()).get_tracer("rudolph")
+        self._propagator = CompositePropagator(() if provider is None else (TraceContextTextMapPropagator(),))
+        self._about = {f"rudolph.{name}": value for name, value in (about or {}).items()}
+        self._shutdown = shutdown
 
     def request(self, method: str, headers: Mapping[str, str], request_id: str) -> RequestSpan:
-        """Continues the trace that the headers name."""
-        return RequestSpan()
+        """Start the span of a request. It continues the trace of the header `traceparent`."""
+        attributes = {**self._about, "http.request.method": method, "rudolph.request.id": request_id}
+        span = self._start(method, headers, SpanKind.SERVER, attributes)
+        return RequestSpan(span, self._traceparent(span), method)
 
     def attempt(
-        self, job_id: str, task: str, attempt: int, *, rows: int, queued_s: float, traceparent: str | None
+        self,
+        job_id: str,
+        task: str,
+        attempt: int,
+        *,
+        num_sequences: int,
+        queued_s: float,
+        traceparent: str | None,
     ) -> AttemptSpan:
-        """A child of the span that `traceparent` names."""
-        return AttemptSpan()
+        """Start the span of an attempt, a child of the span that `traceparent` names."""
+        attributes: dict[str, str | int | float] = {
+            **self._about,
+            "rudolph.task": task,
+            "rudolph.job.id": job_id,
+            "rudolph.job.attempt": attempt,
+            "rudolph.job.rows": num_sequences,
+            "rudolph.job.queue_seconds": queued_s,
+        }
+        span = self._start(task, {"traceparent": traceparent or ""}, SpanKind.CONSUMER, attributes)
+        return AttemptSpan(span, self._traceparent(span))
 
     def close(self) -> None:
-        """Send what has ended, within a bounded time."""
+        """Send the ended spans, for at most CLOSE_S seconds."""
+        if self._shutdown is None:
+            return
+        last = threading.Thread(target=self._shutdown, name="last-spans", daemon=True)
+        last.start()
+        last.join(CLOSE_S)
+
+    def _start(
+        self,
+        name: str,
+        carrier: Mapping[str, str],
+        kind: SpanKind,
+        attributes: Mapping[str, str | int | float],
+    ) -> trace.Span:
+        parent = self._propagator.extract(carrier)
+        return self._tracer.start_span(name, parent, kind=kind, attributes=attributes)
+
+    def _traceparent(self, span: trace.Span) -> str | None:
+        if not span.get_span_context().is_valid:
+            return None
+        carrier: dict[str, str] = {}
+        self._propagator.inject(carrier, trace.set_span_in_context(span))
+        return carrier.get("traceparent")
 
 
 def open_tracer(environment: Mapping[str, str], service: str, **about: str) -> Tracer:
-    """The tracer that the standard OTEL_* variables ask for; one that records nothing where none do.
+    """Return the tracer that the standard OTEL_* variables configure; without an endpoint tracing is off.
 
-    Every span carries `about`. What stands in the way is said in the log, and nobody is kept from working.
+    A fault in the configuration is logged, and tracing is off.
     """
-    disabled = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    if disabled or not any(environment.get(name) for name in _ENDPOINTS):
+    is_disabled = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    if is_disabled or not any(environment.get(name) for name in _ENDPOINTS):
         return Tracer()
     try:
-        from telemetry.spans import SendingTracer
+        from telemetry.otlp import open_provider
 
-        return SendingTracer(service, about)
+        provider = open_provider(service)
     except ImportError as error:
-        message = "there will be no traces: install the extra with pip install 'rudolph-server[tracing]'"
+        message = "Tracing is off: its packages are missing. Run: pip install -e '.[tracing]'"
         logger.error("tracing_unavailable", message=message, error=str(error))
     except ValueError as error:
-        message = "there will be no traces: one of the OTEL_* variables has a wrong value"
+        message = "Tracing is off, because one of the OTEL_* variables has a wrong value."
         logger.error("tracing_unavailable", message=message, error=str(error))
+    else:
+        return Tracer(provider, about, shutdown=provider.shutdown)
     return Tracer()

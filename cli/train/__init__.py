@@ -1,14 +1,16 @@
-"""`rudolph train`: the image tokenizer or the transformer on your own pictures, and the demo checkpoint.
+"""`rudolph train`: check data, tune a checkpoint for a task, or train from scratch.
 
-Knows options; the work is in `training`, imported when a command runs (torch takes seconds).
+Parses options. `training` is imported when a command runs, because importing torch takes seconds.
 """
 
 import typer
 
-from cli.train import demo, image_tokenizer, quality, transformer
+from cli.train import check, evaluate, export, image_tokenizer, transformer, tune
 
-app = typer.Typer(help="Train on your own pictures and texts.", no_args_is_help=True)
+app = typer.Typer(help="Train on your own images and texts.", no_args_is_help=True)
+app.command("check")(check.check)
+app.command("tune")(tune.tune)
+app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
 app.command("transformer")(transformer.train)
 app.command("image-tokenizer")(image_tokenizer.train)
-app.command("demo")(demo.make)
-app.command("quality")(quality.measure)

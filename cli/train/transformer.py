@@ -1,22 +1,23 @@
-"""`rudolph train transformer`: from a checkpoint, or from scratch over an image tokenizer."""
+"""`rudolph train transformer`: from a checkpoint, or from scratch with an image tokenizer."""
 
+from dataclasses import asdict, astuple, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.console import CliError
 from cli.models import choose_start
+from cli.option_groups import with_option_groups
 from cli.train import options
 
 if TYPE_CHECKING:
-    from training.fine_tuning import RunSettings
-    from training.starts import FreshSizes, Start
+    from training.initialization import FreshSizes, Start
 
 
 class FrozenPart(StrEnum):
-    """Parts of the transformer that can be left as they are."""
+    """Parts of the transformer that can be excluded from training."""
 
     EMBEDDINGS = "embeddings"
     ATTENTION = "attention"
@@ -25,97 +26,78 @@ class FrozenPart(StrEnum):
     HEAD = "head"
 
 
-Init = Annotated[
-    str | None, typer.Option("--init", help="Preset (350M, …) or checkpoint folder to start from.")
-]
-Preset = Annotated[str | None, typer.Option("--preset", help="Architecture of a folder without config.json.")]
 ImageTokenizer = Annotated[
     Path | None,
     typer.Option(
         "--image-tokenizer",
-        help="Instead of --init: folder of `rudolph train image-tokenizer`, to start from scratch with.",
+        help="Train from scratch with the image tokenizer in this folder, instead of --init.",
     ),
 ]
-Layers = Annotated[int, typer.Option("--layers", min=1, help="From scratch: layers.")]
-Hidden = Annotated[int, typer.Option("--hidden", min=8, help="From scratch: size of the states.")]
-Heads = Annotated[int, typer.Option("--heads", min=1, help="From scratch: attention heads.")]
+Layers = Annotated[int, typer.Option("--layers", min=1, help="From scratch: number of layers.")]
+Hidden = Annotated[int, typer.Option("--hidden", min=8, help="From scratch: hidden size.")]
+Heads = Annotated[int, typer.Option("--heads", min=1, help="From scratch: number of attention heads.")]
 TextLength = Annotated[
-    int, typer.Option("--text-length", min=4, help="From scratch: tokens of the left and the right text.")
+    int, typer.Option("--text-length", min=4, help="From scratch: tokens in the left and in the right text.")
 ]
 Vocabulary = Annotated[
-    int, typer.Option("--vocabulary", min=64, help="From scratch: tokens to learn from the texts.")
+    int,
+    typer.Option(
+        "--vocabulary", min=64, help="From scratch: size of the vocabulary, learned from the texts."
+    ),
 ]
 Freeze = Annotated[
-    list[FrozenPart] | None, typer.Option("--freeze", help="Leave a part as it is; repeatable.")
+    list[FrozenPart] | None, typer.Option("--freeze", help="Do not train this part; repeatable.")
 ]
-Accumulate = Annotated[int, typer.Option("--accumulate", min=1, help="Parts that a batch is run in.")]
-Recompute = Annotated[
-    bool, typer.Option("--recompute", help="Activation checkpointing: slower, less memory.")
-]
-Views = Annotated[int, typer.Option("--views", min=1, help="Encodings of each picture, slightly moved.")]
 LeftWeight = Annotated[float, typer.Option("--left-weight", min=0.0, help="Loss weight of the left text.")]
 ImageWeight = Annotated[float, typer.Option("--image-weight", min=0.0, help="Loss weight of the image.")]
 RightWeight = Annotated[float, typer.Option("--right-weight", min=0.0, help="Loss weight of the right text.")]
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a transformer from scratch."""
+
+    layers: Layers = 6
+    hidden: Hidden = 256
+    heads: Heads = 8
+    text_length: TextLength = 32
+    vocabulary: Vocabulary = 1024
+
+
+@with_option_groups
 def train(
     data: options.Data,
     output: options.Output,
-    init: Init = None,
-    preset: Preset = None,
+    sizes: Sizes,
+    running: options.Running,
+    init: options.Init = None,
+    preset: options.Preset = None,
     image_tokenizer: ImageTokenizer = None,
-    layers: Layers = 6,
-    hidden: Hidden = 256,
-    heads: Heads = 8,
-    text_length: TextLength = 32,
-    vocabulary: Vocabulary = 1024,
     freeze: Freeze = None,
     steps: options.Steps = 1000,
-    batch: options.Batch = 16,
-    accumulate: Accumulate = 1,
-    recompute: Recompute = False,
-    views: Views = 1,
+    views: options.Views = 1,
     learning_rate: options.LearningRate = 1e-5,
-    schedule: options.Schedule = options.Schedule.ONE_CYCLE,
-    warm_up: options.WarmUp = 100,
     left_weight: LeftWeight = 1.0,
     image_weight: ImageWeight = 7.0,
     right_weight: RightWeight = 1.0,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    bf16: options.Bf16 = True,
-    save_every: options.SaveEvery = 120.0,
 ) -> None:
-    """Train the transformer in both directions: pictures from texts and texts from pictures."""
-    from training import fine_tuning
-    from training.loop import LoopSettings
-    from training.optimizer import OptimizerSettings
+    """Train the transformer in both directions: images from texts and texts from images."""
+    from training.initialization import FreshSizes
     from training.sequences import LossWeights
-    from training.starts import FreshSizes
-    from training.transformer_trainer import TransformerTraining
+    from training.tasks import TaskData
+    from training.transformer_run import train_transformer
 
-    settings = TransformerTraining(
-        total_steps=steps,
-        optimizer=OptimizerSettings(learning_rate, warm_up, schedule.value),
-        bf16=bf16,
-        checkpoint_activations=recompute,
-        frozen=frozenset(part.value for part in freeze or ()),
-    )
-    run = fine_tuning.RunSettings(
-        data=data,
-        output=output,
-        loop=LoopSettings(total_steps=steps, save_every_s=save_every),
-        batch=batch,
-        seed=seed,
-        device=options.torch_device(device),
-        weights=LossWeights(left_weight, image_weight, right_weight),
-        accumulate=accumulate,
-        views=views,
-    )
-    sizes = FreshSizes(layers, hidden, heads, text_length, vocabulary)
+    if not left_weight + image_weight + right_weight:
+        raise CliError("--left-weight, --image-weight and --right-weight are all 0: nothing is trained.")
+    weights = LossWeights(left_weight, image_weight, right_weight)
+    tasks = [TaskData("draw", data, 1.0, weights), TaskData("caption", data, 1.0, weights)]
+    training = running.training(steps, learning_rate)
+    training = replace(training, frozen=frozenset(part.value for part in freeze or ()))
+    run = running.run(steps, tasks, output, views or 1)
     with options.plain_errors():
-        start = _start(init, preset, image_tokenizer, sizes, run)
-        fine_tuning.train_transformer(run, settings, start)
+        fresh = FreshSizes(*astuple(sizes))
+        start, recipe = _start(init, preset, image_tokenizer, fresh, data, output, running.seed)
+        train_transformer(replace(run, recipe=recipe), training, start)
 
 
 def _start(
@@ -123,15 +105,22 @@ def _start(
     preset: str | None,
     image_tokenizer: Path | None,
     sizes: "FreshSizes",
-    run: "RunSettings",
-) -> "Start":
+    data: Path,
+    output: Path,
+    seed: int,
+) -> tuple["Start", dict[str, Any]]:
     from training.data import read_examples
-    from training.starts import afresh, from_checkpoint
+    from training.initialization import from_checkpoint, from_scratch
 
     if init is not None and image_tokenizer is None:
         folder, named = choose_start(init)
-        return from_checkpoint(folder, preset or named)
+        options.require_other_folder(output, folder)
+        preset = preset or named
+        return from_checkpoint(folder, preset), {"init": str(folder.resolve()), "preset": preset}
     if init is None and image_tokenizer is not None:
-        texts = [example.text for example in read_examples(run.data)]
-        return afresh(image_tokenizer, sizes, texts, run.work, run.seed)
-    raise CliError("name one start: --init for a checkpoint, or --image-tokenizer to train from scratch")
+        work = output / "training"
+        texts = [example.text for example in read_examples(data)]
+        start = from_scratch(image_tokenizer, sizes, texts, work, seed)
+        recipe = {"image_tokenizer": str(image_tokenizer.resolve()), "sizes": asdict(sizes), "seed": seed}
+        return start, recipe
+    raise CliError("Use exactly one of --init (a checkpoint) and --image-tokenizer (train from scratch).")

@@ -1,53 +1,57 @@
-"""`make bench-clients`: what clients that leave, and clients that do not read, cost a running server.
+"""`make bench-clients`: the cost of clients that disconnect, and of clients that do not read.
 
-python -m bench.clients [leaving] [readers]; prints the figures and writes `bench/results/clients.json`. Knows
-the server from outside only: HTTP, the worker's own metrics, the memory of the API process.
+python -m bench.clients [leaving] [readers]; prints the figures and writes `bench/results/clients.json`.
+Measures from outside: HTTP, the metrics of the worker, the memory of the API process.
 """
 
 import json
-import os
-import platform
 import socket
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
-from tests.e2e.servers import ROOT, Server, serving
+from bench import results
+from bench.processes import ROOT, free_port, python_process, wait_for
 
-RESULTS = Path(__file__).parent / "results" / "clients.json"
 CHECKPOINT = ROOT / "checkpoints" / "demo"
 NUM_LEAVERS = 30
 NUM_READERS = 1000
 RECEIVE_BUFFER_BYTES = 4096
 WATCHED_S = 45.0
-"""Longer than the write timeout, so that the readers are seen to be cut off."""
+"""Longer than the write timeout, so that the server closes the readers' connections meanwhile."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its address, its API process and a client."""
+
+    url: str
+    process: psutil.Process
+    client: httpx.Client
 
 
 def main() -> None:
     wanted = sys.argv[1:] or ["leaving", "readers"]
-    figures: dict[str, Any] = {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    }
+    figures = results.document()
     if "leaving" in wanted:
         figures["leaving"] = {kind: leaving(streams=kind == "stream") for kind in ("request", "stream")}
     if "readers" in wanted:
         figures["readers"] = readers()
     print(json.dumps(figures, indent=2))
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    results.save(results.RESULTS / "clients.json", figures)
 
 
 def leaving(*, streams: bool) -> dict[str, float]:
-    """Seconds from a client's close to the moment its last slot of the engine is free."""
-    port = _free_port()
+    """Return quantiles of the seconds from a client's disconnect until all slots of the engine are free."""
+    port = free_port()
     body = {"prompt": "кот", "candidates": 256, "guidance": 0.5, "stream": streams}
     samples: list[float] = []
     with _server(RUDOLPH_WORKER_METRICS_PORT=str(port)) as server:
@@ -61,15 +65,11 @@ def leaving(*, streams: bool) -> dict[str, float]:
             _wait_for_slots(worker, busy=False)
             samples.append(time.monotonic() - left_s)
         worker.close()
-    return {
-        "clients": len(samples),
-        "median_s": round(statistics.median(samples), 3),
-        "max_s": round(max(samples), 3),
-    }
+    return results.quantiles(samples, 3)
 
 
 def readers(count: int = NUM_READERS) -> dict[str, float]:
-    """Memory of the API process while `count` clients ask for growing pictures and read none of them."""
+    """Return memory of the API process while `count` clients request partial images and read nothing."""
     limits = {
         "RUDOLPH_MAX_EVENT_STREAMS": str(count),
         "RUDOLPH_TENANT_MAX_EVENT_STREAMS": str(count),
@@ -77,7 +77,7 @@ def readers(count: int = NUM_READERS) -> dict[str, float]:
     }
     body = {"prompt": "кот", "n": 4, "partial_images": 16, "stream": True}
     with _server(**limits) as server:
-        process = psutil.Process(server.process.pid)
+        process = server.process
         server.client.post("/v1/text2image", json={"prompt": "кот"})
         before = process.memory_info().rss
         connections = [
@@ -107,14 +107,14 @@ def readers(count: int = NUM_READERS) -> dict[str, float]:
 def post(
     server: Server, path: str, body: dict[str, Any], *, buffer_bytes: int | None = None
 ) -> socket.socket:
-    """Send a request and leave the answer unread."""
+    """Send a request and leave the response unread."""
     host, _, port = server.url.removeprefix("http://").partition(":")
     connection = socket.socket()
     if buffer_bytes:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
     connection.connect((host, int(port)))
     data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     connection.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
     return connection
 
@@ -123,7 +123,7 @@ def _wait_for_slots(worker: httpx.Client, *, busy: bool) -> None:
     deadline_s = time.monotonic() + 60
     while (_slots_used(worker) > 0) is not busy:
         if time.monotonic() > deadline_s:
-            raise TimeoutError(f"the slots never became {'busy' if busy else 'free'}")
+            raise TimeoutError(f"The slots did not become {'busy' if busy else 'free'} within a minute.")
         time.sleep(0.01)
 
 
@@ -131,22 +131,22 @@ def _slots_used(worker: httpx.Client) -> float:
     for line in worker.get("/metrics").text.splitlines():
         if line.startswith("rudolph_kv_slots_used "):
             return float(line.split()[1])
-    raise LookupError("rudolph_kv_slots_used is not exported")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    raise LookupError("The worker does not export rudolph_kv_slots_used.")
 
 
 @contextmanager
 def _server(**environment: str) -> Generator[Server]:
-    with (
-        tempfile.TemporaryDirectory(prefix="rudolph-bench-") as place,
-        serving(CHECKPOINT, Path(place), **environment) as server,
-    ):
-        yield server
+    """Run `rudolph serve` in float32 on one thread, with these settings."""
+    with tempfile.TemporaryDirectory(prefix="rudolph-bench-") as folder:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        serve = ["-m", "cli", "serve", "--port", str(port), "--model", str(CHECKPOINT), "--dtype", "float32"]
+        environment = {"RUDOLPH_CPU_THREADS": "1"} | environment
+        log = Path(folder) / "server.log"
+        with python_process([*serve, "--device", "cpu", "--data-dir", folder], log, environment) as process:
+            wait_for(f"{url}/health/ready")
+            with httpx.Client(base_url=url, timeout=120) as client:
+                yield Server(url, process, client)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""From a command to a picture: `rudolph serve` starts, and answers its first request.
+"""Seconds from the command `rudolph serve` to ready, and to the first image.
 
-Files are in the system's cache, as on a machine that served before. Knows the server from outside only: its
-command, its addresses. A checkpoint of the 350M shape, random weights in the official files, stands for the
-published one.
+Files are in the system's cache, as on a machine that has served before. A checkpoint of the 350M shape with
+random weights in the official file format replaces the published one.
 """
 
 import json
@@ -15,12 +14,12 @@ from typing import Any
 import torch
 
 from bench import results
-from bench.peers import PROMPT, vocabulary
-from bench.programs import ROOT, free_port, program, wait_for
+from bench.processes import ROOT, free_port, python_process, wait_for
 from bench.results import Sample
+from bench.weights import PROMPT, vocabulary
 from model.config import PRESETS, VqganConfig
 from model.image_tokenizer import ImageTokenizer
-from model.transformer import Transformer
+from model.network.transformer import Transformer
 
 DEMO = ROOT / "checkpoints" / "demo"
 REPLY_TIMEOUT_S = 120.0
@@ -29,8 +28,8 @@ WEIGHT = 0.02
 
 
 def measure(repeats: int) -> dict[str, Any]:
-    """Seconds from the command to ready and to the first picture, medians, as a result document."""
-    content = results.document(rows=[], samples={})
+    """Return the median seconds of both as a result document."""
+    content = results.document(rows=[])
     with tempfile.TemporaryDirectory() as place:
         official = Path(place) / "checkpoint"
         _write_official(official)
@@ -39,19 +38,19 @@ def measure(repeats: int) -> dict[str, Any]:
             for what, samples in zip(("ready", "first picture"), zip(*starts, strict=True), strict=True):
                 row = f"{name}: {what}"
                 content["rows"].append({"name": row, "value": results.median([*samples]), "unit": "s"})
-                content["samples"][row] = results.as_json([*samples])
+                content["rows"][-1] |= results.summary([*samples])
                 print(f"  {row:<50} {content['rows'][-1]['value']:9.2f} s", flush=True)
     return content
 
 
 def _start(checkpoint: Path, place: Path) -> tuple[Sample, Sample]:
-    """One cold start: until the server is ready, and until the picture is here."""
+    """Start the server once; return the times until it is ready and until the image has arrived."""
     port = free_port()
     serve = ["-m", "cli", "serve", "--port", str(port), "--model", str(checkpoint)]
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(dir=place) as data:
         begun = time.perf_counter()
-        with program([*serve, "--data-dir", data], place / "serve.log"):
+        with python_process([*serve, "--data-dir", data], place / "serve.log"):
             wait_for(f"{url}/health/ready")
             ready = time.perf_counter() - begun
             request = urllib.request.Request(
@@ -60,15 +59,15 @@ def _start(checkpoint: Path, place: Path) -> tuple[Sample, Sample]:
                 {"Content-Type": "application/json", "Accept": "image/png"},
             )
             with urllib.request.urlopen(request, timeout=REPLY_TIMEOUT_S) as reply:
-                picture = reply.read()
+                image = reply.read()
             drawn = time.perf_counter() - begun
-    if not picture.startswith(b"\x89PNG"):
-        raise RuntimeError("the first reply is no picture")
+    if not image.startswith(b"\x89PNG"):
+        raise RuntimeError("The first response is not an image.")
     return Sample(ready, 0.0), Sample(drawn, 0.0)
 
 
 def _write_official(folder: Path) -> None:
-    """Random weights under the names, in the files and the number format of the published checkpoint."""
+    """Write random weights with the tensor names, files and number format of the published checkpoint."""
     folder.mkdir()
     config = PRESETS["350M"].config
     generator = torch.Generator().manual_seed(1)

@@ -1,22 +1,20 @@
-"""GPU measurements of the engine as it serves: pictures, captions, classes; and the package beside it."""
+"""GPU benchmarks of the engine, and of the published package."""
 
 import time
 from typing import Any
 
 import torch
 
+from bench import published
 from bench.gpu_tools import Bench, Record
 from model.config import BOS_ID
-from model.kv_cache import KeyValueCache
-from model.layout import Segment
+from model.network.layout import Segment
 from model.rudolph import Rudolph
-from model.sampler import SamplingRows, sample
 from model.tasks import Ids, caption_slice
-from model.transformer import Transformer
 from workers.engine.engine import Engine
 from workers.engine.settings import EngineSettings
 from workers.engine.work import (
-    DecodePictures,
+    DecodeImages,
     Generate,
     Generated,
     Sampling,
@@ -29,17 +27,18 @@ from workers.engine.work import (
 
 CAPTION_TOKENS = 16
 CLASS_TOKENS = 7
-MAX_JACOBI_WINDOW = 16
+GIB = 1 << 30
 
 
 class Desk:
-    """An engine and works of random ids."""
+    """An engine, and work of random ids for it."""
 
     def __init__(self, bench: Bench, rudolph: Rudolph, slots: int) -> None:
         self.config = bench.config
         self.group = 2 if bench.tiny else 16
         start = time.perf_counter()
-        self.engine = Engine(rudolph, EngineSettings(num_slots=slots, picture_threads=8))
+        # With the defaults of a worker in all else.
+        self.engine = Engine(rudolph, EngineSettings(num_slots=slots))
         self.start_s = time.perf_counter() - start
         self._generator = torch.Generator().manual_seed(1)
 
@@ -54,15 +53,20 @@ class Desk:
         seeds = tuple(seed * 1000 + candidate for candidate in range(candidates))
         return Generate(Segment.IMAGE, self.left(), seeds, Sampling(1.0, top_k, 0.99))
 
-    def caption(self, seed: int) -> Generate:
+    def pictures(self, count: int) -> list[Work]:
+        """Return requests for one image each, with left texts of their own."""
+        return [self.picture(1, seed) for seed in range(count)]
+
+    def caption(self, seed: int, prefix: int = 1) -> Generate:
+        """Return a request for a caption that begins with `prefix` given ids, BOS among them."""
         return Generate(
             Segment.RIGHT_TEXT,
             self.left(),
             (seed,),
             Sampling(0.9, 64, 0.8),
             image=self.ids(self.config.image_length, self.config.image_codebook_size),
-            right=(BOS_ID,),
-            max_tokens=min(CAPTION_TOKENS, self.config.right_text_length),
+            right=(BOS_ID, *self.ids(prefix - 1, self.config.bpe_vocab_size)),
+            max_tokens=min(CAPTION_TOKENS + prefix - 1, self.config.right_text_length),
             text_slice=caption_slice(self.config),
         )
 
@@ -72,8 +76,27 @@ class Desk:
         texts = [self.ids(length, self.config.bpe_vocab_size) for _ in range(count)]
         return Score(tuple(ScoredSequence(left, image, text) for text in texts), right=True)
 
+    def timed(self, works: list[Work]) -> float:
+        """Return the seconds of work from an idle engine to its end."""
+        start = time.perf_counter()
+        self.run(works)
+        return time.perf_counter() - start
+
+    def codes(self, works: list[Generate]) -> list[Ids]:
+        """Draw these images together; return the codes of the first candidate of each."""
+        drawn: dict[str, Ids] = {}
+        for number, work in enumerate(works):
+            self.engine.submit(f"{number}", work)
+        while self.engine.has_work:
+            for event in self.engine.step().events:
+                if isinstance(event, WorkFailed):
+                    raise event.error
+                if isinstance(event, WorkDone) and isinstance(event.result, Generated):
+                    drawn[event.owner] = event.result.candidates[0]
+        return [drawn[f"{number}"] for number in range(len(works))]
+
     def run(self, works: list[Work]) -> int:
-        """All works to their end, pictures to PNG files; how many files or works came out."""
+        """Run all work to its end, images to PNG files; return the number of files or results."""
         for number, work in enumerate(works):
             self.engine.submit(f"{number}", work)
         done = 0
@@ -87,7 +110,7 @@ class Desk:
                     isinstance(event.result, Generated)
                     and len(event.result.candidates[0]) == self.config.image_length
                 ):
-                    pictures = DecodePictures(event.result.candidates, "png")
+                    pictures = DecodeImages(event.result.candidates, "png")
                     self.engine.submit(event.owner, pictures)
                 else:
                     done += 1
@@ -95,18 +118,45 @@ class Desk:
 
 
 def serving(bench: Bench, record: Record) -> None:
-    """Latency at 1 and 16 candidates and classes with the smaller engine; throughput with both."""
+    """Measure latency at 1 and 16 candidates with the smaller engine, and throughput with both."""
     rudolph = bench.rudolph()
     smaller, larger = (2, 4) if bench.tiny else (64, 256)
     desk = Desk(bench, rudolph, smaller)
+    _memory(bench, record, desk)
     _latency(bench, record, desk)
+    _host_time(bench, record, desk)
     _throughput(bench, record, desk)
     desk.engine.close()
-    # The first engine's cache and graphs go before the second one's come.
+    # Free the cache and graphs of the first engine before those of the second are allocated.
     del desk
     desk = Desk(bench, rudolph, larger)
+    _memory(bench, record, desk)
     _throughput(bench, record, desk)
     desk.engine.close()
+
+
+def _memory(bench: Bench, record: Record, desk: Desk) -> None:
+    """Measure the memory after the start: allocated, kept by the allocator, and used outside of it."""
+    used = desk.engine.memory()
+    if bench.on_gpu:
+        free, total = torch.cuda.mem_get_info(bench.device)
+        used |= {"outside the allocator": total - free - used["reserved"], "free": free}
+    for kind, size in used.items():
+        record.figure("memory", f"{desk.engine.num_slots} slots: {kind}", size / GIB, "GiB")
+
+
+def _host_time(bench: Bench, record: Record, desk: Desk) -> None:
+    """Measure the steps of running images: by the clock, and the processor time of the engine's thread."""
+    for candidates in (1, desk.group):
+        desk.engine.submit("steps", desk.picture(candidates, 1))
+        wall, processor = [], []
+        while desk.engine.has_work:
+            start, used = time.perf_counter(), time.thread_time()
+            desk.engine.step()
+            wall.append(time.perf_counter() - start)
+            processor.append(time.thread_time() - used)
+        record.seconds("engine", f"{candidates} rows: one step of the engine", wall)
+        record.seconds("engine", f"{candidates} rows: processor time of a step", processor)
 
 
 def _latency(bench: Bench, record: Record, desk: Desk) -> None:
@@ -138,19 +188,17 @@ def _throughput(bench: Bench, record: Record, desk: Desk) -> None:
     record.figure("engine", f"{slots} rows: captions", len(captions) / seconds, "captions/s")
 
 
-def beside(bench: Bench, record: Record) -> None:
-    """The published package on the same device, same dtype: the codes of one picture, as it draws them."""
+def published_package(bench: Bench, record: Record) -> None:
+    """Time the codes of one image in the published package, on the same device and dtype."""
     try:
-        from tests.parity import reference
-
-        network: Any = reference.transformer(bench.config, package=reference.rudolph_v2(), seed=1)
-    except BaseException as error:  # a skipped import of the tests is no Exception
-        record.note(f"reference package: not found, not measured ({error!r})")
+        network: Any = published.transformer(bench.config, package=published.rudolph_v2(), seed=1)
+    except published.PackagesMissingError as error:
+        record.note(f"published package: not measured. {error}")
         return
     network = network.to(bench.device, bench.dtype).eval()
     config = bench.config
     left = torch.full((1, config.left_text_length), 5, dtype=torch.int64, device=bench.device)
-    mask = reference.causal_mask(network, 1).to(bench.device)
+    mask = published.causal_mask(network, 1).to(bench.device)
 
     def draw() -> None:
         out, cache = left, None
@@ -159,61 +207,6 @@ def beside(bench: Bench, record: Record) -> None:
             chosen = logits[:, -1, config.text_vocab_size :].float().softmax(-1).argmax(-1, keepdim=True)
             out = torch.cat([out, chosen.clamp(max=config.image_codebook_size - 1)], dim=1)
 
-    with reference.quiet():
+    with published.quiet():
         samples = bench.time_host(draw, 1)
     record.seconds("reference", "codes of one picture, published package, no VQGAN", samples)
-
-
-def jacobi(bench: Bench, record: Record) -> None:
-    """How many codes a parallel guess brings a pass, with the noise fixed; only trained weights can tell."""
-    if bench.checkpoint is None:
-        record.note("Jacobi acceptance: needs --checkpoint, random weights say nothing of it")
-        return
-    from model.checkpoint import load_rudolph
-
-    rudolph = load_rudolph(bench.checkpoint, device=bench.device, dtype=bench.dtype)
-    network, config = rudolph.transformer, rudolph.config
-    left = tuple(rudolph.text_tokenizer.encode("красный круг"))[: config.left_text_length - 2]
-    ids = torch.zeros(1, config.total_length, dtype=torch.int64, device=bench.device)
-    ids[0, : len(left) + 2] = torch.tensor([2, *left, 3], device=bench.device)
-    for window in (2, 4, 8, MAX_JACOBI_WINDOW):
-        passes = _jacobi_passes(network, ids.clone(), window)
-        name = f"codes a pass, window of {window} ({bench.checkpoint.name})"
-        record.figure("jacobi", name, config.image_length / passes, "codes")
-
-
-def _jacobi_passes(network: Transformer, ids: torch.Tensor, window: int) -> int:
-    """Passes until the picture is drawn; guesses go on with the last known code, then are what was drawn."""
-    config = network.config
-    cache = KeyValueCache(config, 1, 1, ids.device, network.text_embeddings.weight.dtype)
-    slot = torch.zeros(1, dtype=torch.int64, device=ids.device)
-    state = network.prefill(ids[:, : config.image_start], cache, slot, slot)[:, -1:]
-    place, passes = config.image_start, 0
-    known = 0
-    while place < config.right_start:
-        # States of the known code and of the guesses behind it draw the codes that follow each.
-        count = min(window, config.right_start - place)
-        if passes:
-            reach = ids[:, place - 1 : place - 1 + count]
-            state = network.prefill(reach, cache, slot, slot, start=place - 1)
-        else:
-            count = 1
-        logits = network.image_logits(state[0, :count], config.image_codebook_size)
-        rows = SamplingRows.of(
-            temperature=[1.0] * count,
-            top_k=[min(768, config.image_codebook_size)] * count,
-            top_p=[0.99] * count,
-            seeds=[1] * count,
-            positions=list(range(place, place + count)),
-            device=ids.device,
-        )
-        drawn = sample(logits, rows)
-        guessed = ids[0, place : place + count]
-        wrong = (drawn != guessed).nonzero().flatten().tolist()
-        known = (wrong[0] if wrong else count - 1) + 1
-        ids[0, place : place + count] = drawn
-        ahead = place + count
-        ids[0, ahead : min(ahead + window, config.right_start)] = drawn[-1]
-        place += known
-        passes += 1
-    return passes

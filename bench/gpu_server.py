@@ -1,7 +1,7 @@
-"""The server under load, over HTTP: latency of one picture, saturated pictures, a mixed load.
+"""The server under load, over HTTP: latency of one image, saturation with images, a mixed load.
 
-Knows HTTP only; `bench/gpu_server.sh` starts the server and calls this. `make-model` writes a folder of
-random weights of a preset's shape, for a machine without a checkpoint: speed depends little on what is drawn.
+`bench/gpu_server.sh` starts the server and runs this. `make-model` writes a checkpoint of random weights of a
+preset's shape, for a machine without one; speed depends little on the weights.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import base64
 import io
 import json
 import platform
-import random
 import statistics
 import sys
 import time
@@ -21,6 +20,8 @@ from typing import Any
 import httpx
 from PIL import Image
 
+from bench import results, weights
+
 RESULTS = Path(__file__).parent / "results"
 PROMPT = "старый кот на синем фоне, номер {}"
 TIMEOUT_S = 300.0
@@ -29,7 +30,7 @@ Call = Callable[[httpx.AsyncClient, int], Awaitable[None]]
 
 
 async def _post(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """One request; a full queue is waited for as the server asks."""
+    """Send a request; wait as `Retry-After` says while the queue is full."""
     while True:
         reply = await client.post(path, json=body)
         if reply.status_code not in (429, 503):
@@ -44,29 +45,30 @@ def _draw(count: int) -> Call:
             client, "/v1/text2image", {"prompt": PROMPT.format(number), "n": count, "seed": number}
         )
         if len(reply["images"]) != count:
-            raise RuntimeError(f"{len(reply['images'])} pictures instead of {count}")
+            raise RuntimeError(f"{len(reply['images'])} images instead of {count}")
 
     return call
 
 
-def _picture() -> str:
+def _image() -> str:
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize((256, 256)).convert("RGB").save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _describe(picture: str) -> Call:
+def _describe(image: str) -> Call:
     async def call(client: httpx.AsyncClient, number: int) -> None:
-        await _post(client, "/v1/image2text", {"image": picture, "max_tokens": 16, "seed": number})
+        await _post(client, "/v1/image2text", {"image": image, "max_tokens": 16, "seed": number})
 
     return call
 
 
-def _classify(picture: str) -> Call:
-    classes = [f"предмет {number}" for number in range(20)]
+def _classify(image: str) -> Call:
+    # Words of letters: a vocabulary may have no digits, and classes that read the same are refused.
+    classes = weights.words(20)
 
     async def call(client: httpx.AsyncClient, number: int) -> None:
-        await _post(client, "/v1/classify", {"image": picture, "classes": classes})
+        await _post(client, "/v1/classify", {"image": image, "classes": classes})
 
     return call
 
@@ -74,7 +76,7 @@ def _classify(picture: str) -> Call:
 async def _load(
     client: httpx.AsyncClient, call: Call, count: int, connections: int
 ) -> tuple[list[float], float]:
-    """Seconds of each of `count` requests, so many at a time, and of all together."""
+    """Send `count` requests over these connections; return the seconds of each and of all together."""
     numbers = iter(range(count))
     samples: list[float] = []
 
@@ -95,11 +97,13 @@ def _p(samples: list[float], share: float) -> float:
 
 
 async def measure(url: str, *, scale: float, n: int, connections: int) -> list[dict[str, Any]]:
-    """All loads, one after the other; rows with raw samples."""
+    """Run all loads in order; return a row for each."""
     rows: list[dict[str, Any]] = []
 
     def add(name: str, samples: list[float], spent: float, **more: Any) -> None:
-        rows.append({"name": name, "unit": "s", "samples": samples, "spent_s": spent, **more})
+        rows.append(
+            {"name": name, "unit": "s", "seconds": results.quantiles(samples), "spent_s": spent, **more}
+        )
         rates = "  ".join(f"{key} {value:.2f}" for key, value in more.items())
         print(
             f"  {name:<48} p50 {statistics.median(samples) * 1e3:>9.2f} ms"
@@ -115,48 +119,41 @@ async def measure(url: str, *, scale: float, n: int, connections: int) -> list[d
     async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, limits=limits) as client:
         await _load(client, _draw(1), 2, 1)
         samples, spent = await _load(client, _draw(1), times(100), 1)
-        add("one picture, idle server", samples, spent)
+        add("one image, idle server", samples, spent)
         samples, spent = await _load(client, _draw(n), times(400), connections)
-        add(f"n = {n}, {connections} connections", samples, spent, images_a_s=len(samples) * n / spent)
-        picture = _picture()
+        add(f"n = {n}, {connections} connections", samples, spent, images_per_s=len(samples) * n / spent)
+        image = _image()
         kinds = {
             "n = 1": _draw(1),
             f"n = {n}": _draw(n),
-            "caption": _describe(picture),
-            "classify": _classify(picture),
+            "caption": _describe(image),
+            "classify": _classify(image),
         }
         mixed = await asyncio.gather(
             *(_load(client, call, times(100), max(1, connections // 4)) for call in kinds.values())
         )
         for name, (samples, spent) in zip(kinds, mixed, strict=True):
-            add(f"mixed load: {name}", samples, spent, requests_a_s=len(samples) / spent)
+            add(f"mixed load: {name}", samples, spent, requests_per_s=len(samples) / spent)
     return rows
 
 
 def make_model(folder: Path, preset: str) -> None:
-    """Random weights of this shape, and a vocabulary learnt from made-up words."""
+    """Write a checkpoint of random weights of this shape, with a vocabulary of made-up words."""
     import tempfile
 
     import torch
-    import youtokentome
 
-    from model.checkpoint import save_checkpoint
     from model.config import PRESETS, VqganConfig
+    from model.files.checkpoint import save_checkpoint
     from model.image_tokenizer import ImageTokenizer
-    from model.transformer import Transformer
 
     config = PRESETS[preset].config
-    draw = random.Random(1)
-    letters = "абвгдежзиклмнопрстуфхцчшщыьэюя"
-    words = ["".join(draw.choices(letters, k=draw.randint(2, 9))) for _ in range(60_000)]
     torch.manual_seed(1)
-    with tempfile.TemporaryDirectory() as place:
-        text, vocabulary = Path(place) / "words.txt", Path(place) / "bpe.model"
-        text.write_text("\n".join([" ".join(words), *[PROMPT.format(0)] * 50]), encoding="utf-8")
-        youtokentome.BPE.train(data=str(text), model=str(vocabulary), vocab_size=config.bpe_vocab_size)
+    with tempfile.TemporaryDirectory() as words:
+        vocabulary = weights.vocabulary(config.bpe_vocab_size, Path(words))
         save_checkpoint(
             folder,
-            transformer=Transformer(config),
+            transformer=weights.transformer(config, torch.float16),
             image_tokenizer=ImageTokenizer(VqganConfig()),
             vocabulary=vocabulary,
             name=f"{preset}-random",
@@ -181,7 +178,7 @@ def main() -> None:
     loading = commands.add_parser("load")
     loading.add_argument("url")
     loading.add_argument("--scale", type=float, default=1.0, help="share of the usual number of requests")
-    loading.add_argument("--n", type=int, default=16, help="pictures a request at saturation")
+    loading.add_argument("--n", type=int, default=16, help="images per request at saturation")
     loading.add_argument("--connections", type=int, default=32)
     loading.add_argument("--output", type=Path)
     options = parser.parse_args()

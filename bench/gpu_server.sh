@@ -3,9 +3,8 @@
 #
 #   sh bench/gpu_server.sh [WHEELS] [MODEL]
 #
-# WHEELS: folder of wheels for what the host's Python lacks (docs/gpu.md says how to fill it); empty: nothing to
-# install. MODEL: folder of a checkpoint; empty: random weights of the 350M shape are made. Settings by
-# environment: PYTHON, DEVICE (cuda), SCALE (1, share of the requests), N (16), CONNECTIONS (32), OUTPUT.
+# WHEELS: folder of wheels that the Python of the host lacks (see docs/gpu.md); empty: install nothing.
+# MODEL: folder of a checkpoint; empty: random weights of the 350M shape. Environment variables: PYTHON, DEVICE (cuda), SCALE (1, share of the requests), N (16), CONNECTIONS (32), OUTPUT.
 set -eu
 
 wheels=${1:-}
@@ -48,9 +47,9 @@ server=$!
 
 seconds=0
 until "$python" -c "import sys, httpx; sys.exit(httpx.get('$url/health/ready').status_code != 200)" 2>/dev/null; do
-    kill -0 "$server" 2>/dev/null || { echo "the server did not start" >&2; exit 1; }
+    kill -0 "$server" 2>/dev/null || { echo "The server did not start." >&2; exit 1; }
     seconds=$((seconds + 1))
-    [ "$seconds" -lt 180 ] || { echo "the server is not ready after three minutes" >&2; exit 1; }
+    [ "$seconds" -lt 180 ] || { echo "The server is not ready after three minutes." >&2; exit 1; }
     sleep 1
 done
 "$python" -m bench.gpu_server load "$url" --scale "${SCALE:-1}" --n "${N:-16}" \

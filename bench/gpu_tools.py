@@ -1,12 +1,9 @@
-"""What the GPU measurements share: sizes, random models, clocks, graphs, the record. Measures nothing."""
+"""Shared by the GPU benchmarks: sizes, random models, clocks, graphs, the result file."""
 
-import json
 import platform
 import statistics
 import sys
 import time
-import traceback
-import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,27 +13,20 @@ import torch
 import triton
 from torch import nn
 
-if "youtokentome" not in sys.modules:
-    try:
-        import youtokentome  # noqa: F401  # pyright: ignore[reportUnusedImport]
-    except ImportError:
-        # No text is tokenized here, and a bare GPU host need not have the package.
-        sys.modules["youtokentome"] = types.ModuleType("youtokentome")
-
+from bench import published, results
 from model.config import PRESETS, ModelConfig, VqganConfig
 from model.image_tokenizer import ImageTokenizer
+from model.network.transformer import Transformer
 from model.rudolph import Rudolph
 from model.text_tokenizer import TextTokenizer
-from model.transformer import Transformer
 
-RESULTS = Path(__file__).parent / "results"
 TINY = ModelConfig(2, 16, 2, 6, 4, 6, 3, 5, bpe_vocab_size=60, image_codebook_size=64)
 TINY_VQGAN = VqganConfig(64, 32, 32, 32, 32, (1, 1, 1, 2), 1, (4,))
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where to measure, and how much of it."""
+    """The device, the sizes and the limits of a run."""
 
     device: torch.device
     dtype: torch.dtype
@@ -44,9 +34,6 @@ class Bench:
     vqgan: VqganConfig
     tiny: bool
     repeats: int
-    deadline: float
-    """time.monotonic() after which no further section starts."""
-    checkpoint: Path | None = None
 
     @property
     def on_gpu(self) -> bool:
@@ -57,7 +44,7 @@ class Bench:
             torch.cuda.synchronize(self.device)
 
     def time_host(self, action: Callable[[], Any], repeats: int | None = None) -> list[float]:
-        """Seconds by the host's clock, from idle device to idle device, after one run that is not counted."""
+        """Time runs by the host's clock, each from idle device to idle device, after one warm-up run."""
         action()
         samples: list[float] = []
         for _ in range(repeats or self.repeats):
@@ -69,7 +56,7 @@ class Bench:
         return samples
 
     def time_device(self, action: Callable[[], Any], runs: int = 20) -> list[float]:
-        """Seconds a call by the device's clock: `runs` calls in a row, several times over."""
+        """Time calls by the device's clock; each sample is the mean of `runs` calls in a row."""
         if not self.on_gpu:
             return self.time_host(action, 2)
         for _ in range(3):
@@ -86,7 +73,7 @@ class Bench:
         return samples
 
     def captured(self, action: Callable[[], Any]) -> Callable[[], Any]:
-        """The action as a CUDA graph's replay; itself where there is no GPU."""
+        """Return the replay of a CUDA graph of the action; without a GPU the action."""
         if not self.on_gpu:
             return action
         stream = torch.cuda.Stream(self.device)
@@ -101,26 +88,17 @@ class Bench:
         return graph.replay
 
     def network(self, dtype: torch.dtype | None = None, seed: int = 1) -> Transformer:
-        """Lively random weights of the shape, the same for one seed."""
+        """Return a network with random weights from a seed: attention is not uniform, and logits differ."""
         with torch.device(self.device):
             network = Transformer(self.config).to(self.device)
-        generator = torch.Generator(self.device).manual_seed(seed)
-        with torch.no_grad():
-            for name, weight in network.named_parameters():
-                weight.normal_(generator=generator)
-                if "layernorm" in name or name.startswith("to_logits.0"):
-                    weight.mul_(0.2).add_(1.0 if name.endswith("weight") else 0.0)
-                elif name.endswith("bias"):
-                    weight.mul_(0.2)
-                elif "embeddings" not in name:
-                    weight.mul_(1.5 / weight.shape[1] ** 0.5)
+        published.randomise(network, seed)
         return network.eval().to(dtype or self.dtype)
 
-    def pictures(self) -> ImageTokenizer:
+    def image_tokenizer(self) -> ImageTokenizer:
         torch.manual_seed(3)
         dtype = self.dtype if self.on_gpu else torch.float32
         tokenizer = ImageTokenizer(self.vqgan).eval().to(self.device, dtype)
-        # As a checkpoint is loaded: codes do not depend on the transformer's dtype.
+        # As in a loaded checkpoint: codes do not depend on the dtype of the transformer.
         for part in (tokenizer.encoder, tokenizer.quant_conv, tokenizer.quantize.proj):
             cast(nn.Module, part).float()
         return tokenizer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -130,7 +108,7 @@ class Bench:
             config=self.config,
             transformer=self.network(),
             text_tokenizer=cast(TextTokenizer, None),
-            image_tokenizer=self.pictures(),
+            image_tokenizer=self.image_tokenizer(),
             device=self.device,
             dtype=self.dtype,
             name="bench",
@@ -141,7 +119,7 @@ class Bench:
 
 @dataclass
 class Record:
-    """Figures with their raw samples, in the order in which they came; written after every section."""
+    """Figures with quantiles of their samples, in order; written after each of them."""
 
     path: Path | None
     document: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -171,10 +149,11 @@ class Record:
         }
 
     def seconds(self, section: str, name: str, samples: list[float], **more: Any) -> float:
-        """A figure in seconds; returns its median."""
+        """Add a figure in seconds; return its median."""
         median = statistics.median(samples)
-        row = {"section": section, "name": name, "unit": "s", "median": median, "samples": samples, **more}
-        self.document["rows"].append(row)
+        row = {"section": section, "name": name, "unit": "s", "median": median}
+        row |= {"seconds": results.quantiles(samples, 9), **more}
+        self._add(row)
         extra = "  ".join(
             f"{key} {value:,.4g}" for key, value in more.items() if isinstance(value, int | float)
         )
@@ -182,7 +161,7 @@ class Record:
         return median
 
     def figure(self, section: str, name: str, value: float, unit: str, **more: Any) -> None:
-        self.document["rows"].append({"section": section, "name": name, "unit": unit, "value": value, **more})
+        self._add({"section": section, "name": name, "unit": unit, "value": value, **more})
         print(f"  {name:<58}{value:>12.5g} {unit}", flush=True)
 
     def note(self, text: str) -> None:
@@ -191,30 +170,12 @@ class Record:
 
     def save(self) -> None:
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(self.document, indent=1, ensure_ascii=False)
-            self.path.write_text(text + "\n", encoding="utf-8")
+            results.save(self.path, self.document)
 
-    def section(self, bench: Bench, name: str, measure: Callable[[], None]) -> bool:
-        """Run one section; what fails is noted, and the next ones run all the same."""
-        if time.monotonic() > bench.deadline:
-            self.note(f"{name}: not measured, the time was up")
-            return False
-        print(f"{name}:", flush=True)
-        start = time.monotonic()
-        try:
-            with torch.inference_mode():
-                measure()
-        except Exception as error:
-            self.note(f"{name}: failed: {error!r}")
-            traceback.print_exc()
-            return False
-        finally:
-            self.document["rows"].append(
-                {"section": name, "name": "section", "unit": "s", "value": time.monotonic() - start}
-            )
-            self.save()
-        return True
+    def _add(self, row: dict[str, Any]) -> None:
+        """Add a figure to the file at once: a later one may end the process."""
+        self.document["rows"].append(row)
+        self.save()
 
 
 def sizes(*, tiny: bool, preset: str) -> tuple[ModelConfig, VqganConfig]:

@@ -1,6 +1,6 @@
-"""A load generator that takes little of the processor: fixed requests over kept connections, raw sockets.
+"""A load generator with low processor time: fixed requests over persistent connections.
 
-Knows HTTP/1.1 replies with a Content-Length, and nothing of what is asked.
+Reads HTTP/1.1 responses with a Content-Length only.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ HEADERS_END = b"\r\n\r\n"
 
 @dataclass(frozen=True)
 class Load:
-    """Latencies in seconds, and what all requests together took."""
+    """Latencies of the requests, and the seconds of all together."""
 
     latencies_s: list[float]
     spent_s: float
     body_bytes: int
-    """Of the last reply."""
+    """Size of the last response body."""
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Requests per second."""
         return len(self.latencies_s) / self.spent_s
 
     def percentile(self, share: float) -> float:
@@ -32,16 +32,16 @@ class Load:
 
 
 def post(path: str, body: bytes) -> bytes:
-    """A request that asks for a picture."""
+    """Return the bytes of a request for a PNG image."""
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nAccept: image/png\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: image/png\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
 
 def run(port: int, requests: list[bytes], connections: int) -> Load:
-    """Send all requests, so many at a time; ConnectionError for a reply that is not 200."""
+    """Send all requests over this number of connections. Raises ConnectionError for an error."""
     return uvloop.run(_run(port, requests, connections))
 
 
@@ -74,4 +74,4 @@ def _length(head: bytes) -> int:
         name, _, value = line.partition(b":")
         if name.strip().lower() == b"content-length":
             return int(value)
-    raise ConnectionError("a reply without a length")
+    raise ConnectionError("The response has no Content-Length.")

@@ -1,7 +1,4 @@
-"""What int8 weights bring and cost: products of the 350M shapes, and what the demo checkpoint loses.
-
-Knows layers and whole networks; docs/adr/int8-weights.md draws the conclusions.
-"""
+"""Speed of int8 products of the 350M shapes, and the loss of quality of the demo checkpoint."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,18 +6,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.functional import cross_entropy
 
 from bench import results
-from jobs.job import Job, Task
-from jobs.requests import Text2ImageRequest
-from jobs.results import ImagesResult
-from model.checkpoint import load_rudolph
+from jobs.contract.job import Job
+from jobs.contract.requests import Task, Text2ImageRequest
+from jobs.contract.results import ImagesResult
+from model.backends import choose_backend
+from model.backends.eager import EagerBackend
+from model.backends.network import Network
+from model.backends.x86 import is_available
+from model.backends.x86.linear import PanelLinear, WeightFormat
 from model.config import PRESETS
-from model.kernels.cpu_linear import Int8Linear, PackedLinear, can_pack_int8
-from model.kernels.x86 import is_available
-from model.kernels.x86.linear import Int8PanelLinear, PanelLinear
-from model.precision import has_native_bfloat16
+from model.files.checkpoint import load_rudolph
 from model.rudolph import Rudolph
 from model.tasks import Prompts
 from workers.engine.settings import EngineSettings
@@ -29,10 +28,10 @@ from workers.session import Finished, Session
 ROWS = (1, 8, 16, 320)
 CALLS = 12
 WEIGHT_SETS = 12
-"""Layers in turn, as in a step: together larger than any cache."""
+"""Layers in turn, as in a step; together they are larger than any cache."""
 
 DEMO = Path(__file__).resolve().parents[1] / "checkpoints" / "demo"
-PICTURES_EACH = 8
+IMAGES_EACH = 8
 PROMPTS = (
     "клубника",
     "кот на синем фоне",
@@ -46,7 +45,7 @@ Product = Callable[[Tensor], Tensor]
 
 
 def compare() -> dict[str, Any]:
-    """Milliseconds a step by format and rows, and the quality of each, as a result document."""
+    """Return milliseconds per step by format and rows, and the quality of each, as a result document."""
     content = results.document(rows=[])
     with torch.inference_mode():
         content["rows"] += _products()
@@ -82,30 +81,31 @@ def _linear(shape: tuple[int, int]) -> nn.Linear:
 
 
 def _weight_only(linear: nn.Linear) -> Product:
-    """int8 weights, multiplied into bfloat16 activations by the library's own kernel."""
+    """int8 weights times bfloat16 activations, by the kernel of torch."""
     scales = linear.weight.abs().amax(dim=1) / 127
-    whole = (linear.weight / scales[:, None]).round().to(torch.int8)
-    half = scales.bfloat16()
-    return lambda x: torch.ops.aten._weight_int8pack_mm(x.bfloat16(), whole, half)
+    weights = (linear.weight / scales[:, None]).round().to(torch.int8)
+    scales_16 = scales.bfloat16()
+    return lambda x: torch.ops.aten._weight_int8pack_mm(x.bfloat16(), weights, scales_16)
 
 
-def _by(make: Callable[[Tensor, Tensor], nn.Module], dtype: torch.dtype) -> Callable[[nn.Linear], Product]:
-    return lambda linear: make(linear.weight.to(dtype), linear.bias.to(dtype))
+def _float32(linear: nn.Linear) -> Product:
+    """The library's own product."""
+    return lambda x: functional.linear(x, linear.weight, linear.bias)
+
+
+def _panels(weight_format: WeightFormat) -> Callable[[nn.Linear], Product]:
+    return lambda linear: PanelLinear(linear.weight, linear.bias, weight_format=weight_format)
 
 
 def _formats() -> dict[str, Callable[[nn.Linear], Product]]:
-    """Those that this processor has."""
+    """The formats that this processor supports."""
     formats: dict[str, Callable[[nn.Linear], Product]] = {
-        "float32, oneDNN": _by(PackedLinear, torch.float32),
+        "float32, torch": _float32,
         "int8 weights alone, torch": _weight_only,
     }
-    if has_native_bfloat16():
-        formats["bfloat16, oneDNN"] = _by(PackedLinear, torch.bfloat16)
-    if can_pack_int8():
-        formats["int8 weights and activations, oneDNN"] = _by(Int8Linear, torch.bfloat16)
     if is_available():
-        formats["bfloat16, ours"] = _by(PanelLinear, torch.bfloat16)
-        formats["int8 weights and activations, ours"] = _by(Int8PanelLinear, torch.bfloat16)
+        formats["bfloat16, ours"] = _panels(WeightFormat.AUTO)
+        formats["int8 weights and activations, ours"] = _panels(WeightFormat.INT8)
     return formats
 
 
@@ -113,21 +113,21 @@ def _formats() -> dict[str, Callable[[nn.Linear], Product]]:
 
 
 def _quality() -> list[dict[str, Any]]:
-    """Codes that float32 drew, read by each format: the likeliest code, and perplexity."""
-    measure = _loaded("float32")
+    """For codes drawn in float32: agreement of the likeliest code, and perplexity, by format."""
+    reference = _loaded("float32")
     ids = _drawn()
-    wanted = _logits(measure, ids)
+    expected = _logits(reference.transformer, ids)
     rows: list[dict[str, Any]] = []
-    for name, dtype, int8 in (
-        ("float32", "float32", False),
-        ("bfloat16", "bfloat16", False),
-        ("int8", "bfloat16", True),
+    for name, dtype, weight_format in (
+        ("float32", "float32", "auto"),
+        ("bfloat16", "bfloat16", "auto"),
+        ("int8", "bfloat16", "int8"),
     ):
-        rudolph = _loaded(dtype)
-        rudolph.transformer.pack(int8=int8)
-        got = _logits(rudolph, ids)
-        agreement = (got.argmax(-1) == wanted.argmax(-1)).double().mean()
-        targets = ids[:, measure.config.image_start + 1 : measure.config.right_start]
+        backend = choose_backend(_loaded(dtype), weight_format)
+        assert isinstance(backend, EagerBackend)
+        got = _logits(backend.network, ids)
+        agreement = (got.argmax(-1) == expected.argmax(-1)).double().mean()
+        targets = ids[:, reference.config.image_start + 1 : reference.config.right_start]
         perplexity = cross_entropy(got.flatten(0, 1), targets.flatten()).double().exp()
         rows += [
             {
@@ -148,20 +148,20 @@ def _loaded(dtype: str) -> Rudolph:
     return load_rudolph(DEMO, dtype=dtype)
 
 
-def _logits(rudolph: Rudolph, ids: Tensor) -> Tensor:
-    """Of every code but the first, float32, shape = (pictures, W² − 1, codes)."""
-    config = rudolph.config
-    hidden = rudolph.transformer.encode(ids)[:, config.image_start : config.right_start - 1]
-    return rudolph.transformer.image_logits(hidden, config.image_codebook_size).float()
+def _logits(network: Network, ids: Tensor) -> Tensor:
+    """Return the logits of every code but the first, float32, shape = (images, W² − 1, codes)."""
+    config = network.config
+    hidden = network.encode(ids)[:, config.image_start : config.right_start - 1]
+    return network.image_logits(hidden, config.image_codebook_size).float()
 
 
 def _drawn() -> Tensor:
-    """Left texts and the codes that float32 draws behind them, shape = (pictures, L + W²)."""
+    """Left texts and the codes that float32 draws after them, shape = (images, L + W²)."""
     rudolph = _loaded("float32")
     prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
     session = Session(rudolph, EngineSettings())
     for prompt in PROMPTS:
-        request = Text2ImageRequest(prompt, 1, n=PICTURES_EACH, candidates=PICTURES_EACH, return_codes=True)
+        request = Text2ImageRequest(prompt, 1, n=IMAGES_EACH, candidates=IMAGES_EACH, return_codes=True)
         session.submit(Job(prompt, Task.TEXT2IMAGE, request))
     ids: list[tuple[int, ...]] = []
     while session.has_work:

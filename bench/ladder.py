@@ -1,7 +1,6 @@
-"""What each technique brought: milliseconds a code in the middle of a picture, rung by rung.
+"""The gain of each technique: milliseconds per code in the middle of an image.
 
-Each rung keeps what the one above has. Knows the published package and the bare network; of the engine only
-that it guesses ahead. Weights are random, of the 350M shape; codes are drawn as the engine draws them.
+Each rung includes the techniques of those above it. Weights are random, of the 350M shape.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,18 +10,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from bench import results
+from bench import published, results
 from bench.results import Sample
+from model.backends.x86.network import X86Network, can_run
 from model.config import PRESETS, ModelConfig
 from model.image_tokenizer import ImageTokenizer
-from model.kv_cache import KeyValueCache
-from model.layout import RowGroups, Segment
-from model.precision import has_native_bfloat16
+from model.network.cache import KeyValueCache
+from model.network.layout import Segment, StepLayout
+from model.network.sampler import SamplingBatch, sample
+from model.network.transformer import Transformer
 from model.rudolph import Rudolph
-from model.sampler import SamplingRows, sample
 from model.text_tokenizer import TextTokenizer
-from model.transformer import Transformer
-from tests.parity import reference
 from workers.engine.engine import Engine
 from workers.engine.settings import EngineSettings
 from workers.engine.work import Generate, Sampling
@@ -35,11 +33,11 @@ QUICK = ModelConfig(3, 64, 4, 16, 4, 24, 3, 5, text_special_tokens=384, image_sp
 class Rung:
     name: str
     samples: list[Sample]
-    """Seconds a code."""
+    """Seconds per code."""
 
 
 class _LastImageSlice(nn.Module):
-    """The package's head, for the last position and the image codes only; other columns are left empty."""
+    """The package's head for the last position and the image codes only; other columns are zero."""
 
     def __init__(self, head: Any, config: ModelConfig) -> None:
         super().__init__()
@@ -52,11 +50,11 @@ class _LastImageSlice(nn.Module):
 
 
 def climb(*, quick: bool, repeats: int = 10) -> Iterator[Rung]:
-    """All rungs, from the package to everything at once."""
+    """Yield all rungs, from the published package to all techniques."""
     config = QUICK if quick else PRESETS["350M-v2"].config
-    network = reference.transformer(config, package=reference.rudolph_v2(), seed=1)
-    weights = reference.weights(network)
-    with torch.no_grad(), reference.quiet():
+    network = published.transformer(config, package=published.rudolph_v2(), seed=1)
+    weights = published.weights(network)
+    with torch.no_grad(), published.quiet():
         yield Rung("published package, float32", _package(network, config, repeats))
         network.to_logits = _LastImageSlice(network.to_logits, config)
         yield Rung("head: last position, image codes only", _package(network, config, repeats))
@@ -65,19 +63,16 @@ def climb(*, quick: bool, repeats: int = 10) -> Iterator[Rung]:
         plain = _ours(config, weights, torch.float32)
         yield Rung("static keys and values, no copies of the past", _dense(plain, config, repeats))
         yield Rung("sparse reading by tables, in place", _sparse(plain, config, repeats))
-        plain.pack()
-        yield Rung("packed products, GELU inside", _sparse(plain, config, repeats))
         del plain
-        if has_native_bfloat16():
-            packed = _ours(config, weights, torch.bfloat16)
-            packed.pack(as_one=False)
-            yield Rung("bfloat16", _sparse(packed, config, repeats))
-        packed = _ours(config, weights, torch.bfloat16)
-        packed.pack()
-        yield Rung("all layers in one call, kernels in C", _sparse(packed, config, repeats))
-        yield _ahead(packed, config)
+        half = _ours(config, weights, torch.bfloat16)
+        if not can_run(config, half.text_embeddings.weight):
+            return
+        kernels = X86Network(half)
+        yield Rung("all layers in one call, kernels in C", _sparse(kernels, config, repeats))
         for rows in (4, 16):
-            yield Rung(f"instead: {rows} rows at once", _sparse(packed, config, repeats, rows))
+            yield Rung(f"instead: {rows} rows at once", _sparse(kernels, config, repeats, rows))
+        del kernels, half
+        yield _jacobi(_ours(config, weights, torch.bfloat16), config)
 
 
 def _ours(config: ModelConfig, weights: dict[str, Tensor], dtype: torch.dtype) -> Transformer:
@@ -87,7 +82,7 @@ def _ours(config: ModelConfig, weights: dict[str, Tensor], dtype: torch.dtype) -
 
 
 def _ids(config: ModelConfig, rows: int) -> Tensor:
-    """Left text and the first half of a picture."""
+    """Left text and the first half of an image."""
     generator = torch.Generator().manual_seed(2)
     left = torch.randint(4, config.bpe_vocab_size, (1, config.left_text_length), generator=generator)
     codes = torch.randint(config.image_codebook_size, (rows, config.image_length // 2), generator=generator)
@@ -95,9 +90,9 @@ def _ids(config: ModelConfig, rows: int) -> Tensor:
 
 
 def _draw(logits: Tensor, position: int) -> Tensor:
-    """As the engine draws; shape = (rows,)."""
+    """Sample as the engine does; shape = (rows,)."""
     rows = len(logits)
-    settings = SamplingRows.of(
+    settings = SamplingBatch.of(
         temperature=[SAMPLING.temperature] * rows,
         top_k=[SAMPLING.top_k] * rows,
         top_p=[SAMPLING.top_p] * rows,
@@ -108,9 +103,9 @@ def _draw(logits: Tensor, position: int) -> Tensor:
 
 
 def _package(network: Any, config: ModelConfig, repeats: int) -> list[Sample]:
-    """Steps of the package with its own cache."""
+    """Time steps of the package with its own cache."""
     state: dict[str, Any] = {"ids": _ids(config, 1), "cache": None}
-    mask = reference.causal_mask(network, 1)
+    mask = published.causal_mask(network, 1)
 
     def step() -> None:
         logits, cache = network(state["ids"], mask, cache=state["cache"], use_cache=True)[:2]
@@ -124,7 +119,7 @@ def _package(network: Any, config: ModelConfig, repeats: int) -> list[Sample]:
 
 
 def _dense(network: Transformer, config: ModelConfig, repeats: int) -> list[Sample]:
-    """Every earlier key is read, under the layer's mask, from slots that never move."""
+    """Time steps that read every earlier key under the layer's mask, from a static cache."""
     ids, cache, slot = _prefilled(network, config, 1)
 
     def step(ids: Tensor, position: int) -> Tensor:
@@ -133,33 +128,38 @@ def _dense(network: Transformer, config: ModelConfig, repeats: int) -> list[Samp
     return _steps(network, config, step, ids[:, -1], repeats)
 
 
-def _sparse(network: Transformer, config: ModelConfig, repeats: int, rows: int = 1) -> list[Sample]:
+def _sparse(
+    network: Transformer | X86Network, config: ModelConfig, repeats: int, rows: int = 1
+) -> list[Sample]:
     ids, cache, slots = _prefilled(network, config, rows)
-    left_slots, groups = torch.zeros(rows, dtype=torch.int64), RowGroups(num_image=rows)
+    left_slots, layout = torch.zeros(rows, dtype=torch.int64), StepLayout(num_image=rows)
 
     def step(ids: Tensor, position: int) -> Tensor:
         positions = torch.full((rows,), position - 1)
-        return network.decode(ids, positions, cache, left_slots, slots, groups=groups)
+        return network.decode(ids, positions, cache, left_slots, slots, layout=layout)
 
     return _steps(network, config, step, ids[:, -1], repeats)
 
 
-def _prefilled(network: Transformer, config: ModelConfig, rows: int) -> tuple[Tensor, KeyValueCache, Tensor]:
+def _prefilled(
+    network: Transformer | X86Network, config: ModelConfig, rows: int
+) -> tuple[Tensor, KeyValueCache, Tensor]:
     ids = _ids(config, rows)
-    cache = KeyValueCache(config, 1, rows, "cpu", network.text_embeddings.weight.dtype)
+    dtype = network.hidden_dtype if isinstance(network, Transformer) else torch.bfloat16
+    cache = KeyValueCache(config, 1, rows, "cpu", dtype)
     slots = torch.arange(rows)
     network.prefill(ids[:, :-1], cache, torch.zeros(rows, dtype=torch.int64), slots)
     return ids, cache, slots
 
 
 def _steps(
-    network: Transformer,
+    network: Transformer | X86Network,
     config: ModelConfig,
     step: Callable[[Tensor, int], Tensor],
     last: Tensor,
     repeats: int,
 ) -> list[Sample]:
-    """Seconds a code of one step after the other."""
+    """Time steps in order; seconds per code."""
     state = {"ids": last, "position": config.image_start + config.image_length // 2}
 
     def one() -> None:
@@ -171,8 +171,8 @@ def _steps(
     return results.timed(one, min(repeats, config.image_length // 2 - 2), len(last))
 
 
-def _ahead(network: Transformer, config: ModelConfig) -> Rung:
-    """A whole picture by the engine, its prompt included, and how many codes held a step."""
+def _jacobi(network: Transformer, config: ModelConfig) -> Rung:
+    """Time a whole image with Jacobi decoding in the engine, its prompt included."""
     rudolph = Rudolph(
         config=config,
         transformer=network,
@@ -196,4 +196,4 @@ def _ahead(network: Transformer, config: ModelConfig) -> Rung:
 
     samples = results.timed(draw, 3, config.image_length)
     engine.close()
-    return Rung(f"guessing ahead ({config.image_length / len(steps):.2f} codes a step here)", samples)
+    return Rung(f"Jacobi decoding ({config.image_length / len(steps):.2f} codes per step here)", samples)

@@ -1,6 +1,6 @@
-"""A worker whose engine takes no time: the real claims, leases, outbox and commits around a fixed picture.
+"""A worker whose engine takes no time: real claims, leases, outbox and commits, and a fixed image.
 
-What is left of a request's time is the server's own. `python -m bench.null_worker REDIS_URL`; SIGTERM drains.
+Usage: `python -m bench.null_worker REDIS_URL`. SIGTERM drains it.
 """
 
 import io
@@ -12,11 +12,11 @@ from types import FrameType
 import numpy as np
 from PIL import Image
 
-from jobs.announcements import ModelInfo
-from jobs.consumer import JobConsumer
-from jobs.job import Job, Task
-from jobs.requests import Text2ImageRequest
-from jobs.results import GeneratedImage, ImagesResult, Usage
+from jobs.contract.job import Job
+from jobs.contract.requests import Task, Text2ImageRequest
+from jobs.contract.results import GeneratedImage, ImagesResult, Usage
+from jobs.contract.worker_info import ModelInfo
+from jobs.worker.consumer import JobConsumer
 from telemetry.logging import configure_logging
 from workers.engine.statistics import StepStatistics
 from workers.options import WorkerOptions
@@ -25,7 +25,7 @@ from workers.worker import Worker
 
 SLOTS = 64
 SIDE = 96
-"""Noise of this size is a PNG file of 27 KB, as large as a drawn picture of 128 × 128."""
+"""Noise of this size is a PNG file of 27 KB, as large as a drawn image of 128 × 128."""
 
 MODEL = ModelInfo(
     name="null",
@@ -44,7 +44,7 @@ MODEL = ModelInfo(
 
 
 def noise_file() -> bytes:
-    """The picture that every request gets."""
+    """Return the PNG file of every result."""
     pixels = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     sink = io.BytesIO()
     Image.fromarray(pixels).save(sink, "PNG")
@@ -52,10 +52,10 @@ def noise_file() -> bytes:
 
 
 class NullSession(Session):
-    """Finishes every job in the step after it came."""
+    """Finishes every job in the step after its submission."""
 
     def __init__(self) -> None:
-        # Not the parent's: there is no engine.
+        # The parent's __init__ would start an engine.
         self._waiting: dict[str, Job] = {}
         self._file = noise_file()
 
@@ -68,7 +68,7 @@ class NullSession(Session):
         return frozenset(self._waiting)
 
     @property
-    def free_rows(self) -> int:
+    def free_slots(self) -> int:
         return SLOTS - len(self._waiting)
 
     @property

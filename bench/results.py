@@ -1,6 +1,6 @@
-"""What every measurement on a processor keeps: machine, versions, command, raw samples, who else was busy.
+"""Result files: machine, versions, command, quantiles of the samples, and the load of other processes.
 
-Knows clocks and files; measures nothing itself.
+Reads clocks and writes files; measures nothing. Raw samples are not stored.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ import torch
 
 RESULTS = Path(__file__).parent / "results"
 DISTURBED_CORES = 0.15
-"""Other processes took so many cores, on average, while a sample was taken: it is marked in the table."""
+"""A row is marked as disturbed if other processes kept more cores than this busy, on average."""
 MEMORY_PROBE_BYTES = 512 << 20
 """Larger than any cache."""
 MEMORY_PROBE_READS = 8
@@ -38,7 +38,7 @@ class Sample:
     seconds: float
     """Of one unit (a picture, a request, a step)."""
     other_cores: float
-    """Cores that other processes, and other guests of the host, kept busy meanwhile."""
+    """Cores that other processes, and other guests of the host, kept busy during the sample."""
 
 
 def timed(
@@ -47,12 +47,12 @@ def timed(
     units: int = 1,
     *,
     warm_up: bool = True,
-    patience_s: float = math.inf,
+    no_repeat_over_s: float = math.inf,
 ) -> list[Sample]:
-    """Samples of an action that makes `units` units.
+    """Time an action that makes `units` units; return a sample for each counted run.
 
-    With `warm_up` the first run does not count. A run that takes longer than `patience_s` needs none and is
-    not repeated: it counts alone.
+    With `warm_up` the first run does not count. A run longer than `no_repeat_over_s` counts alone, without
+    warm-up and repetition.
     """
     samples: list[Sample] = []
     for number in range(repeats + warm_up):
@@ -60,43 +60,54 @@ def timed(
         action()
         spent = time.perf_counter() - start
         cores = (_other_ticks() - others) / _TICKS_PER_S / spent
-        if number or not warm_up or spent > patience_s:
+        if number or not warm_up or spent > no_repeat_over_s:
             samples.append(Sample(spent / units, max(0.0, cores)))
-        if spent > patience_s:
+        if spent > no_repeat_over_s:
             break
     return samples
 
 
 def median(samples: list[Sample]) -> float:
-    """Of the seconds."""
+    """Return the median of the seconds."""
     return statistics.median(sample.seconds for sample in samples)
 
 
 def is_disturbed(samples: list[Sample]) -> bool:
-    """Whether the figure of these samples had to share the processor."""
+    """Return whether other processes used the processor during these samples."""
     return statistics.median(sample.other_cores for sample in samples) > DISTURBED_CORES
 
 
-def as_json(samples: list[Sample]) -> list[dict[str, float]]:
-    return [
-        {"seconds": round(sample.seconds, 7), "other_cores": round(sample.other_cores, 3)}
-        for sample in samples
-    ]
+def quantiles(values: Sequence[float], digits: int = 7) -> dict[str, float]:
+    """Return minimum, 10th, 50th and 90th percentile, maximum and number of values."""
+    ordered = sorted(values)
+
+    def at(share: float) -> float:
+        return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], digits)
+
+    p50 = round(statistics.median(ordered), digits)
+    return {"min": at(0), "p10": at(0.1), "p50": p50, "p90": at(0.9), "max": at(1), "n": len(ordered)}
 
 
-def from_json(samples: list[dict[str, float]]) -> list[Sample]:
-    return [Sample(sample["seconds"], sample["other_cores"]) for sample in samples]
+def summary(samples: list[Sample]) -> dict[str, Any]:
+    """Return what a result file stores of samples: quantiles of the seconds, and the load of others."""
+    if not samples:
+        return {}
+    other_cores = statistics.median(sample.other_cores for sample in samples)
+    return {
+        "seconds": quantiles([sample.seconds for sample in samples]),
+        "other_cores": round(other_cores, 3),
+    }
 
 
 def memory_speed() -> float:
-    """Bytes a second that all threads together read from memory at best."""
+    """Return the bytes per second that all threads together read from memory at best."""
     numbers = torch.ones(MEMORY_PROBE_BYTES // 4)
     seconds = min(sample.seconds for sample in timed(numbers.sum, MEMORY_PROBE_READS))
     return MEMORY_PROBE_BYTES / seconds
 
 
 def document(**more: Any) -> dict[str, Any]:
-    """A new result file's head, and `more`."""
+    """Return the head of a new result file, with the fields of `more`."""
     return {
         "command": "python -m bench " + " ".join(sys.argv[1:]).strip(),
         "machine": {
@@ -123,7 +134,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A kept result file."""
+    """Read a result file."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
 
@@ -140,19 +151,19 @@ def processor() -> str:
 
 
 def resident_bytes() -> int:
-    """Memory that this process holds now, freed blocks given back first."""
+    """Return the memory of this process, after freed blocks were returned to the system."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * _PAGE_BYTES
 
 
-def forget_peak() -> None:
-    """Let `peak_bytes` begin anew."""
+def reset_peak() -> None:
+    """Reset the peak that `peak_bytes` returns."""
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def peak_bytes() -> int:
-    """The most that this process has held since `forget_peak`."""
+    """Return the largest memory of this process since `reset_peak`."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -160,7 +171,7 @@ def peak_bytes() -> int:
 
 
 def _other_ticks() -> int:
-    """Clock ticks that all cores spent on anything but this process and the children it waited for."""
+    """Return the clock ticks that all cores spent outside this process and its ended children."""
     fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]
     user, nice, system, _, _, interrupts, soft, stolen = (int(field) for field in fields)
     own = os.times()

@@ -1,10 +1,9 @@
-"""What the server adds to a request: HTTP, queue and commit around an engine that takes no time.
+"""The server's share of a request: HTTP, queue and commit around an engine that takes no time.
 
-Beside LitServe, which keeps nothing durable, with the same engine, picture and load, in the same run.
+The baseline is LitServe, which stores nothing, with the same engine, image and load in the same run.
 """
 
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -19,13 +18,12 @@ from typing import Any
 import psutil
 
 from bench import http_load, results
-from bench.http_load import Load
 from bench.null_worker import noise_file
-from bench.programs import free_port, program, wait_for
-from jobs.embedded import EmbeddedRedis, EmbeddedSettings
+from bench.processes import free_port, python_process, wait_for
+from jobs.redis.embedded import EmbeddedRedis, EmbeddedSettings
 
-PEERS = Path(sys.prefix) / "peers"
-HOW_TO_INSTALL = "sh scripts/install_peers.sh .venv/bin/python .venv/peers"
+LITSERVE = Path(sys.prefix) / "litserve"
+HOW_TO_INSTALL = "sh scripts/install_run_litserve.sh .venv/bin/python .venv/litserve"
 CONNECTIONS = 64
 IDLE_REQUESTS = 400
 PROMPT = "кот на синем фоне"
@@ -33,27 +31,27 @@ PROMPT = "кот на синем фоне"
 
 @dataclass(frozen=True)
 class Target:
-    """A server that runs."""
+    """A running server."""
 
     port: int
     path: str
     processes: dict[str, psutil.Process]
-    """By what they are; children are counted with them."""
+    """Its processes by role; children are counted with them."""
 
 
 def measure(num_requests: int, rounds: int) -> dict[str, Any]:
-    """Latency of an idle server and throughput at 64 connections, ours and theirs, as a result document.
+    """Return latency of an idle server and throughput at 64 connections, for both, as a result document.
 
-    The servers take turns, and each figure is the median of its rounds: a machine's speed changes by the
-    minute.
+    The servers take turns, and each figure is the median of its rounds, because the speed of a machine
+    changes within minutes.
     """
     targets: dict[str, Callable[[], AbstractContextManager[Target]]] = {
-        f"this server, {fsync} on disk": partial(_ours, fsync) for fsync in ("always", "everysec")
+        f"this server, {fsync} on disk": partial(_run_ours, fsync) for fsync in ("always", "everysec")
     }
-    if (PEERS / "litserve").is_dir():
-        targets["LitServe, nothing on disk"] = _litserve
+    if (LITSERVE / "litserve").is_dir():
+        targets["LitServe, nothing on disk"] = _run_litserve
     else:
-        print(f"LitServe is not measured; to install it: {HOW_TO_INSTALL}")
+        print(f"LitServe is not installed, so it is not measured. Run: {HOW_TO_INSTALL}")
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in targets}
     for _ in range(rounds):
         for name, start in targets.items():
@@ -72,7 +70,7 @@ def measure(num_requests: int, rounds: int) -> dict[str, Any]:
 
 
 def _requests(path: str, count: int) -> list[bytes]:
-    """Each a request of its own, as clients send them."""
+    """Distinct requests, as clients send them."""
     return [
         http_load.post(path, json.dumps({"prompt": PROMPT, "seed": number}).encode())
         for number in range(count)
@@ -80,7 +78,7 @@ def _requests(path: str, count: int) -> list[bytes]:
 
 
 def _take(name: str, target: Target, num_requests: int) -> dict[str, Any]:
-    """Load the target: its figures with their units, the processor's time by process, and the raw samples."""
+    """Load the target; return its figures with units, processor time by process, and quantiles of latency."""
     port, path, processes = target.port, target.path, target.processes
     http_load.run(port, _requests(path, num_requests // 4), CONNECTIONS)
     idle = http_load.run(port, _requests(path, IDLE_REQUESTS), 1)
@@ -94,7 +92,7 @@ def _take(name: str, target: Target, num_requests: int) -> dict[str, Any]:
     parts = "  ".join(f"{part} {value * 1e3:.2f}" for part, value in spent.items())
     print(
         f"  {name:<32} idle p50 {idle.percentile(0.5) * 1e3:6.2f} ms  {busy.rate:8.0f} requests/s"
-        f"  processor ms a request: {parts}",
+        f"  processor ms per request: {parts}",
         flush=True,
     )
     return {
@@ -104,19 +102,15 @@ def _take(name: str, target: Target, num_requests: int) -> dict[str, Any]:
             f"{CONNECTIONS} connections": (busy.rate, "requests/s"),
             f"{CONNECTIONS} connections, p50": (busy.percentile(0.5) * 1e3, "ms"),
         },
-        "processor_ms_a_request": {part: round(value * 1e3, 3) for part, value in spent.items()},
+        "processor_ms_per_request": {part: round(value * 1e3, 3) for part, value in spent.items()},
         "body_bytes": busy.body_bytes,
-        "idle_latencies_s": _rounded(idle),
-        "busy_latencies_s": _rounded(busy),
+        "idle_s": results.quantiles(idle.latencies_s, 5),
+        "busy_s": results.quantiles(busy.latencies_s, 5),
     }
 
 
-def _rounded(load: Load) -> list[float]:
-    return [round(latency, 5) for latency in load.latencies_s]
-
-
 def _processor_s(process: psutil.Process) -> float:
-    """Of the process and its children."""
+    """Processor seconds of the process and its children."""
     total = 0.0
     for one in (process, *process.children(recursive=True)):
         times = one.cpu_times()
@@ -125,14 +119,14 @@ def _processor_s(process: psutil.Process) -> float:
 
 
 @contextmanager
-def _ours(fsync: str) -> Generator[Target]:
-    with tempfile.TemporaryDirectory() as place, EmbeddedRedis(EmbeddedSettings(fsync=fsync)) as redis:
-        url = redis.start(Path(place) / "redis")
+def _run_ours(fsync: str) -> Generator[Target]:
+    with tempfile.TemporaryDirectory() as folder, EmbeddedRedis(EmbeddedSettings(fsync=fsync)) as redis:
+        url = redis.start(Path(folder) / "redis")
         port = free_port()
         serve = ["-m", "cli", "serve", "--workers", "0", "--port", str(port), "--redis-url", url]
-        with program(serve, Path(place) / "api.log") as api:
+        with python_process(serve, Path(folder) / "api.log") as api:
             wait_for(f"http://127.0.0.1:{port}/health/live")
-            with program(["-m", "bench.null_worker", url], Path(place) / "worker.log") as worker:
+            with python_process(["-m", "bench.null_worker", url], Path(folder) / "worker.log") as worker:
                 wait_for(f"http://127.0.0.1:{port}/health/ready")
                 assert redis.pid is not None
                 parts = {"API": api, "worker": worker, "Redis": psutil.Process(redis.pid)}
@@ -140,19 +134,19 @@ def _ours(fsync: str) -> Generator[Target]:
 
 
 @contextmanager
-def _litserve() -> Generator[Target]:
-    with tempfile.TemporaryDirectory() as place:
-        picture, port = Path(place) / "picture.png", free_port()
-        picture.write_bytes(noise_file())
-        command = [str(Path(__file__).parent / "litserve_program.py"), str(port), str(picture)]
-        environment = {**os.environ, "PYTHONPATH": str(PEERS)}
-        with program(command, Path(place) / "log", environment) as process:
+def _run_litserve() -> Generator[Target]:
+    with tempfile.TemporaryDirectory() as folder:
+        image, port = Path(folder) / "image.png", free_port()
+        image.write_bytes(noise_file())
+        command = [str(Path(__file__).parent / "litserve_server.py"), str(port), str(image)]
+        environment = {"PYTHONPATH": str(LITSERVE)}
+        with python_process(command, Path(folder) / "log", environment) as process:
             wait_for(f"http://127.0.0.1:{port}/health")
             yield Target(port, "/predict", {"server": process})
 
 
 def ratio(content: dict[str, Any]) -> float | None:
-    """Our throughput to theirs, the median of the rounds; None where theirs is not measured."""
+    """Return our throughput divided by LitServe's, median of the rounds; None where it was not measured."""
     rounds: dict[str, list[dict[str, Any]]] = content["rounds"]
 
     def rates(beginning: str) -> list[float]:

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Prints the first Python that can build this project: 3.11 or newer, with venv, pip and C headers.
-# A candidate is run, not just found: a version manager's shim may stand on PATH with nothing behind it.
-# PYTHON=/path/to/python is the only candidate when set.
+# Prints the path of the first Python that can build this project: 3.11 or newer, with venv, pip and C headers.
+# Each candidate is run, because a shim of a version manager may have no Python installed.
+# If PYTHON=/path/to/python is set, it is the only candidate.
 set -u
 
 check='
@@ -22,14 +22,14 @@ reasons=""
 reason=""
 # 3.11 first: the pinned versions were tested on it.
 for name in ${PYTHON:-python3.11 python3.12 python3.13 python3.14 python3}; do
-    # Every match on PATH and the usual places, since the first one may be unusable.
+    # Every match on PATH and in the usual folders, because the first one may be unusable.
     for directory in $(printf '%s' "${PATH:-}" | tr ':' ' ') /usr/local/bin /usr/bin ""; do
         case "$name" in
             */*) candidate=$name ;;
             *) candidate=${directory:+$directory/}$name ;;
         esac
         if [ ! -x "$candidate" ]; then
-            [ -z "${PYTHON:-}" ] || reason="  $candidate is no executable file"
+            [ -z "${PYTHON:-}" ] || reason="  $candidate is not an executable file"
             continue
         fi
         if answer=$("$candidate" -I -c "$check" 2>&1); then
@@ -47,6 +47,6 @@ done
 {
     echo "No usable Python found: 3.11 or newer is needed, with venv and C headers."
     printf '%s' "$reasons"
-    echo "Install one (Debian and Ubuntu: apt-get install python3-venv python3-dev), or name it: make PYTHON=/path/to/python3.11 …"
+    echo "Install one (Debian and Ubuntu: apt-get install python3-venv python3-dev), or select it: make PYTHON=/path/to/python3.11 …"
 } >&2
 exit 1

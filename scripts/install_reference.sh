@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts the published packages that the parity tests compare with into folders of their own.
+# Installs the published packages, each into its own folder. The parity tests compare results with them.
 # Usage: install_reference.sh PYTHON DIRECTORY
 set -eu
 python=$1

@@ -1,7 +1,6 @@
 #!/bin/sh
-# Installs what the tests need beside Python: curl, a Redis server, Chromium, Prometheus, a font of emoji, each only
-# where missing.
-# Only as root on a system with apt-get; elsewhere the tests that need them say so and skip.
+# Installs the missing programs that the tests need: curl, a Redis server, Chromium, Prometheus, nginx, HAProxy, an
+# emoji font. Needs root and apt-get. Without them the tests that need a program skip and name it.
 set -u
 
 missing=""
@@ -9,11 +8,13 @@ command -v curl >/dev/null 2>&1 || missing="$missing curl"
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v prometheus >/dev/null 2>&1 && command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
+command -v nginx >/dev/null 2>&1 || missing="$missing nginx"
+command -v haproxy >/dev/null 2>&1 || missing="$missing haproxy"
 [ -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ] || missing="$missing fonts-noto-color-emoji"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-    echo "note: not installed, so their tests skip:$missing" >&2
+    echo "note: these are not installed, so their tests skip:$missing" >&2
     exit 0
 fi
 

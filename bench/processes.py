@@ -1,7 +1,4 @@
-"""Programs that a measurement starts, waits for and stops.
-
-Knows processes and ports; measures nothing.
-"""
+"""Starts, awaits and stops the processes of a benchmark. Measures nothing."""
 
 import os
 import socket
@@ -17,17 +14,26 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+POLL_S = 0.05
 
 
 @contextmanager
-def program(
+def python_process(
     arguments: Sequence[str], log: Path, environment: dict[str, str] | None = None
 ) -> Generator[psutil.Process]:
-    """Python with these arguments, without this server's settings in its environment unless one is given."""
+    """Run Python with these arguments; end it and its children after the block.
+
+    environment: variables added to the current ones, from which all `RUDOLPH_…` settings are removed.
+    """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RUDOLPH_")}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, env=environment or clean, stdout=output, stderr=output
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=clean | (environment or {}),
+            stdout=output,
+            stderr=output,
         )
     try:
         yield psutil.Process(process.pid)
@@ -35,7 +41,7 @@ def program(
         children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -45,7 +51,7 @@ def program(
 
 
 def wait_for(url: str) -> None:
-    """Until the address answers with 200; TimeoutError where it does not within START_TIMEOUT_S."""
+    """Return once the URL responds with 200. Raises TimeoutError after START_TIMEOUT_S."""
     give_up_at = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
@@ -55,12 +61,12 @@ def wait_for(url: str) -> None:
         except OSError:
             pass
         if time.monotonic() > give_up_at:
-            raise TimeoutError(f"{url} does not answer")
-        time.sleep(0.05)
+            raise TimeoutError(f"{url} does not respond.")
+        time.sleep(POLL_S)
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens at."""
+    """Return a port of this machine on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,6 +1,6 @@
-"""The peer: LitServe with an engine that takes no time and the same picture. `litserve_program.py PORT FILE`.
+"""LitServe with an engine that takes no time and a fixed image: `litserve_server.py PORT FILE`.
 
-Runs with `.venv/peers` on its path, and knows nothing of this project.
+Runs with `.venv/litserve` on its path; imports nothing of this project.
 """
 
 import sys

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Puts the server that ours is measured beside into a folder of its own; nothing else imports it.
-# Usage: install_peers.sh PYTHON DIRECTORY
+# Installs LitServe, the baseline of the server benchmark, into its own folder. Only the benchmark imports it.
+# Usage: install_litserve.sh PYTHON DIRECTORY
 set -eu
 python=$1
 directory=$2

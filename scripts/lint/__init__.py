@@ -1,0 +1,1 @@
+"""Checks of `make lint` that no library has: words, sentence length, paths in documents, circles of files."""

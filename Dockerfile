@@ -1,4 +1,4 @@
-# Two images from one file: `--target api` (HTTP, no torch) and `--target worker` (the default, with torch).
+# Builds two images: `--target api` (HTTP, no torch) and `--target worker` (the default, with torch).
 # Both run as user 10001 and write only to /data.
 
 FROM docker.io/library/python:3.11-slim-bookworm AS base
@@ -8,31 +8,36 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \
     PATH=/opt/venv/bin:$PATH
 
-# ---- dependencies: layers that a change of the source leaves alone ---------------------------------------
+# ---- dependencies: a change of the source does not rebuild these layers ----------------------------------
 FROM base AS dependencies-api
 RUN python -m venv /opt/venv
 WORKDIR /src
-COPY constraints.txt ./
-RUN pip install -c constraints.txt setuptools wheel Cython
-COPY pyproject.toml ./
-COPY docker/install_dependencies.py docker/
-# With `tracing`: ten megabytes, loaded only where an OTEL_* variable asks for it; an image cannot be added to later.
-RUN python docker/install_dependencies.py tracing
+COPY requirements requirements
+RUN pip install --require-hashes -r requirements/build.txt
+# With `tracing` and `mcp`, because an extra cannot be added to a finished image. They are loaded only if an OTEL_*
+# variable or RUDOLPH_MCP is set.
+RUN pip install --require-hashes -r requirements/api.txt
 
 FROM dependencies-api AS dependencies-worker
-# The tokenizer has no wheel; the compiler stays behind in this stage.
+# The tokenizer has no wheel and is compiled here, so that the final image needs no C++ compiler.
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
-# TORCH_INDEX names another index for torch, e.g. the one with CPU builds; empty: the default index.
+RUN pip install --require-hashes --no-build-isolation -r requirements/worker.txt
+# TORCH_INDEX: package index for torch, for example one with CPU builds. Its files have other hashes, so only the
+# version is checked. Empty: the default index, with hashes.
 ARG TORCH_INDEX=""
-RUN python docker/install_dependencies.py --torch-index "$TORCH_INDEX" worker
+COPY constraints.txt ./
+RUN if [ -z "$TORCH_INDEX" ]; then pip install --require-hashes -r requirements/torch.txt; else \
+        pip install -c constraints.txt --no-deps --index-url "$TORCH_INDEX" torch \
+        && pip install -c constraints.txt torch; fi
 
 # ---- the project itself ----------------------------------------------------------------------------------
 FROM scratch AS source
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY app app
 COPY cli cli
+COPY images images
 COPY jobs jobs
 COPY model model
 COPY telemetry telemetry
@@ -66,12 +71,19 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "/opt/healthcheck.py", "http://127.0.0.1:8000/health/live"]
 CMD ["serve", "--workers", "0", "--host", "0.0.0.0", "--port", "8000"]
 
-FROM runtime AS worker
+FROM runtime AS runtime-worker
+# Triton compiles a small C module at the first launch of a kernel: it needs gcc, the C headers and Python.h.
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+
+FROM runtime-worker AS worker
 COPY --from=build-worker /opt/venv /opt/venv
 USER 10001:10001
-ENV RUDOLPH_WORKER_METRICS_PORT=9100
+# All addresses of the container: Prometheus and the probes of an orchestrator come from other ones.
+ENV RUDOLPH_WORKER_METRICS_PORT=9100 RUDOLPH_WORKER_METRICS_HOST=0.0.0.0
 EXPOSE 9100
-# Answers 503 when the queue has not heard from the worker for a while, or when a step hangs.
+# Answers 503 while a step hangs, and while the worker cannot take jobs. Docker reports this, and restarts nothing.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=180s --retries=3 \
-    CMD ["python", "/opt/healthcheck.py", "http://127.0.0.1:9100/health"]
+    CMD ["python", "/opt/healthcheck.py", "http://127.0.0.1:9100/health/ready"]
 CMD ["worker"]

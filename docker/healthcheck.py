@@ -1,4 +1,4 @@
-"""Health command of the images: exits 0 if the URL answers 2xx within two seconds. Needs no curl."""
+"""Health command of the images, which have no curl: exits 0 if the URL answers 2xx within two seconds."""
 
 import sys
 import urllib.error
@@ -7,9 +7,11 @@ import urllib.request
 
 def main(url: str) -> int:
     if not url.startswith("http://"):
-        sys.exit(f"not an http URL: {url}")
+        sys.exit(f"{url} is not an http:// URL.")
     try:
-        with urllib.request.urlopen(url, timeout=2) as reply:  # noqa: S310
+        # A proxy of the environment, which Docker's client passes on, cannot reach this container's loopback.
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(url, timeout=2) as reply:
             return 0 if reply.status < 300 else 1
     except (urllib.error.URLError, OSError) as error:
         sys.stderr.write(f"{url}: {error}\n")

@@ -1,43 +1,76 @@
-"""What every room uses: the small checkpoints in the official file layout, and where GPU kernels run.
+"""Fixtures of all rooms: the small checkpoints in the official file layout, and quarantined tests.
 
-Without a GPU they run in the interpreter of Triton, chosen when triton is first imported by whatever test:
-so it is chosen here. TRITON_INTERPRET=1 asks for the interpreter where there is a GPU.
+Without a GPU the kernels run in the interpreter of Triton. It must be chosen before the first import of
+triton, so it is chosen here. TRITON_INTERPRET=1 chooses the interpreter on a machine with a GPU.
 """
 
 import os
 from pathlib import Path
 
 import pytest
-import structlog
 import torch
+
+try:
+    import structlog
+except ImportError:
+    # The GPU tests run on hosts that have torch and little else (docs/gpu.md).
+    structlog = None
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 if "OMP_NUM_THREADS" not in os.environ:
-    # These networks are small: a second thread speeds up nothing, and on a busy machine both only wait.
+    # These networks are small: a second thread is no faster, and on a busy machine both threads wait.
     torch.set_num_threads(1)
 
-# By itself structlog writes tracebacks with every local: with pictures among them that stops a server's loop
-# for half a minute.
-structlog.configure(
-    processors=[
-        *structlog.get_config()["processors"][:-1],
-        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
-    ]
-)
+if structlog is not None:
+    # By default structlog writes every local into a traceback. Images among them block a server's loop for
+    # half a minute.
+    structlog.configure(
+        processors=[
+            *structlog.get_config()["processors"][:-1],
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
 
 FIXTURES = Path(__file__).parent / "fixtures"
+QUARANTINED = "quarantined: "
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the files with slow tests first, and let quarantined tests fail without failing the run.
+
+    A slow file that starts last keeps one process busy while the others have nothing left to do.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
+    for item in items:
+        if (marker := item.get_closest_marker("quarantined")) is not None:
+            item.add_marker(pytest.mark.xfail(strict=False, reason=QUARANTINED + marker.args[0]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List every quarantined test at the end of the run, with its outcome."""
+    reports = [
+        (outcome, report)
+        for outcome, shown in (("failed", "xfailed"), ("passed", "xpassed"))
+        for report in terminalreporter.getreports(shown)
+        if QUARANTINED in getattr(report, "wasxfail", "")
+    ]
+    if reports:
+        terminalreporter.section("QUARANTINED TESTS: repair them", red=True, bold=True)
+        for outcome, report in reports:
+            terminalreporter.line(f"{outcome}: {report.nodeid}: {report.wasxfail}", red=True)
 
 
 @pytest.fixture(scope="session")
 def tiny_v1() -> Path:
-    """Folder of a small first-generation checkpoint, with what the reference computed from it."""
+    """Folder of a small first-generation checkpoint, with results of the published package."""
     return FIXTURES / "tiny-v1"
 
 
 @pytest.fixture(scope="session")
 def tiny_v2() -> Path:
-    """Folder of a small second-generation checkpoint, with what the reference computed from it."""
+    """Folder of a small second-generation checkpoint, with results of the published package."""
     return FIXTURES / "tiny-v2"
 
 

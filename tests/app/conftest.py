@@ -20,15 +20,15 @@ from app.main import create_app
 from app.server import server_config
 from app.services import Services
 from app.settings import Settings
-from jobs.announcements import ModelInfo
-from jobs.embedded import EmbeddedRedis
+from jobs.contract.worker_info import ModelInfo
+from jobs.redis.embedded import EmbeddedRedis
 from telemetry.logging import configure_logging
 from tests.app.worker import MODEL, EchoWorker
 
 
 @dataclass
 class Running:
-    """An API on a port of its own, and what stands behind it."""
+    """An API on a port of its own, with its server, services and worker."""
 
     url: str
     settings: Settings

@@ -93,7 +93,7 @@ def test_unknown_paths_and_methods_keep_the_shape(http: httpx.Client) -> None:
     refused(http.get("/v1/nothing"), 404, "not_found", None, "/v1/nothing", "/docs")
     reply = http.get("/v1/text2image")
     refused(reply, 405, "method_not_allowed", None, "GET")
-    assert reply.headers["allow"] == "POST"
+    assert reply.headers["allow"] == "OPTIONS, POST"
     refused(http.post("/v1/text2image/", json={"prompt": "a"}), 404, "not_found", None)
 
 

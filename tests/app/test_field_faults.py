@@ -8,14 +8,15 @@ from tests.app.refusals import GIF, PICTURE, refused
 FIELD_FAULTS = [
     ("/v1/text2image", {}, "missing_field", "prompt", "is required"),
     ("/v1/text2image", {"prompt": "к", "top_p": 1.5}, "invalid_value", "top_p", "between 0 and 1; got 1.5"),
+    ("/v1/text2image", {"prompt": "к", "min_p": 1.5}, "invalid_value", "min_p", "between 0 and 1; got 1.5"),
     ("/v1/text2image", {"prompt": "к", "top_k": -1}, "invalid_value", "top_k", "between 0 and 65536"),
     ("/v1/text2image", {"prompt": "к", "temperature": 0}, "invalid_value", "temperature", "0.01"),
     ("/v1/text2image", {"prompt": "к", "n": 17}, "invalid_value", "n", "between 1 and 16; got 17"),
     ("/v1/text2image", {"prompt": "к", "n": 0}, "invalid_value", "n", "got 0"),
-    ("/v1/text2image", {"prompt": "к", "n": 1.5}, "invalid_value", "n", "whole number; got 1.5"),
-    ("/v1/text2image", {"prompt": "к", "n": True}, "invalid_value", "n", "whole number; got true"),
-    ("/v1/text2image", {"prompt": "к", "n": "2"}, "invalid_value", "n", 'whole number; got "2"'),
-    ("/v1/text2image", {"prompt": "к", "n": None}, "invalid_value", "n", "whole number; got null"),
+    ("/v1/text2image", {"prompt": "к", "n": 1.5}, "invalid_value", "n", "an integer; got 1.5"),
+    ("/v1/text2image", {"prompt": "к", "n": True}, "invalid_value", "n", "an integer; got true"),
+    ("/v1/text2image", {"prompt": "к", "n": "2"}, "invalid_value", "n", 'an integer; got "2"'),
+    ("/v1/text2image", {"prompt": "к", "n": None}, "invalid_value", "n", "an integer; got null"),
     (
         "/v1/text2image",
         {"prompt": "к", "n": 4, "candidates": 3},
@@ -48,7 +49,7 @@ FIELD_FAULTS = [
         {"prompt": "к", "image_prompt": {"image": PICTURE}},
         "invalid_image_prompt",
         "image_prompt",
-        "give borders or mask",
+        "give one of borders, mask and keep_share",
     ),
     (
         "/v1/text2image",

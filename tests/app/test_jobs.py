@@ -1,5 +1,6 @@
 """Asynchronous jobs: accepted, asked for, followed, cancelled; what a repeated key or a lost client does."""
 
+import itertools
 import json
 import time
 import uuid
@@ -8,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.app.conftest import Running
 
@@ -125,13 +127,28 @@ def test_a_reader_that_comes_back_misses_nothing_and_sees_nothing_twice(http: ht
     assert rest[-1]["data"]["error"]["code"] == "cancelled"
 
 
-def test_events_of_a_finished_job_are_its_last_word(http: httpx.Client) -> None:
+def test_the_last_event_has_an_id_of_its_own_that_ends_an_event_source(http: httpx.Client) -> None:
     job = submit(http)
     wait_until(http, job["id"], "succeeded")
     seen = follow(http, job["id"])
     assert seen[-1]["event"] == "completed"
-    again = follow(http, job["id"], **{"Last-Event-ID": seen[-1]["id"]})
+    ids = [event["id"] for event in seen]
+    assert ids[-1] not in ids[:-1]
+    # A client that has had the event before the last one gets the last one again.
+    again = follow(http, job["id"], **{"Last-Event-ID": ids[-1].removesuffix("-end")})
     assert [event["event"] for event in again][-1] == "completed"
+    address = f"/v1/jobs/{job['id']}/events"
+    assert http.get(address, headers={"Last-Event-ID": ids[-1]}).status_code == 204
+    assert http.get("/v1/jobs/job_x/events", headers={"Last-Event-ID": ids[-1]}).status_code == 404
+
+
+def test_the_error_of_a_failed_job_ends_an_event_source_too(http: httpx.Client) -> None:
+    job = submit(http, "сбой")
+    wait_until(http, job["id"], "failed")
+    seen = follow(http, job["id"])
+    assert seen[-1]["event"] == "error"
+    address = f"/v1/jobs/{job['id']}/events"
+    assert http.get(address, headers={"Last-Event-ID": seen[-1]["id"]}).status_code == 204
 
 
 def test_a_bad_last_event_id_is_refused(http: httpx.Client) -> None:
@@ -141,12 +158,31 @@ def test_a_bad_last_event_id_is_refused(http: httpx.Client) -> None:
     assert reply.json()["error"]["param"] == "Last-Event-ID"
 
 
-def test_a_quiet_stream_is_kept_alive_by_comments(start_api: Any) -> None:
-    with start_api(event_keep_alive_s=0.2) as api, api.client() as http:
+def test_a_quiet_stream_is_kept_alive_by_comments_that_make_no_event(start_api: Any) -> None:
+    with start_api(event_keep_alive_s=0.1) as api, api.client() as http:
         job = submit(http, "жди")
         with http.stream("GET", f"/v1/jobs/{job['id']}/events") as reply:
-            assert next(line for line in reply.iter_lines() if line.startswith(":"))
+            lines = list(itertools.islice(reply.iter_lines(), 12))
+        assert sum(line.startswith(":") for line in lines) > 4
+        # A blank line after a comment would be an empty event for some readers.
+        for before, after in itertools.pairwise(lines):
+            assert not (before.startswith(":") and not after)
         http.delete(f"/v1/jobs/{job['id']}")
+
+
+def test_a_waiting_job_is_told_its_place(start_api: Any) -> None:
+    with start_api(event_keep_alive_s=0.1) as api, api.client() as http:
+        assert api.worker
+        assert http.post("/v1/text2text", json={"prompt": "кот"}).is_success
+        api.worker.close()
+        jobs = [submit(http) for _ in range(3)]
+        with http.stream("GET", f"/v1/jobs/{jobs[2]['id']}/events") as reply:
+            note = next(line for line in reply.iter_lines() if line.startswith(": queued"))
+        assert note.startswith(": queued, 2 ahead")
+        body = {"prompt": "кот", "stream": True}
+        with http.stream("POST", "/v1/images/generations", json=body) as reply:
+            note = next(line for line in reply.iter_lines() if line.startswith(": queued"))
+        assert note.startswith(": queued, 3 ahead")
 
 
 def test_streams_are_limited_and_their_slots_come_back(start_api: Any) -> None:
@@ -189,7 +225,7 @@ def test_the_same_key_for_another_request_is_refused(http: httpx.Client) -> None
 
 def send_and_drop(api: Running, body: bytes, *extra: str) -> None:
     """A client that sends a whole request and closes its socket without waiting for the answer."""
-    lines = ["POST /v1/text2image HTTP/1.1", "Host: x", "Content-Type: application/json", *extra]
+    lines = ["POST /v1/text2image HTTP/1.1", "Host: localhost", "Content-Type: application/json", *extra]
     head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode()
     connection = api.socket()
     connection.sendall(head + body)
@@ -234,12 +270,52 @@ def test_a_job_with_a_key_waits_a_little_for_its_client_to_come_back(start_api: 
         assert cancelled_soon(api, 1)
 
 
+def test_each_absence_has_its_own_grace(start_api: Any) -> None:
+    """A client that returns in time, again and again, keeps its job; the last absence ends it."""
+    with start_api(disconnect_grace_s=1.0) as api:
+        key, body = uuid.uuid4().hex, json.dumps({"prompt": "жди"}).encode()
+        assert api.worker is not None
+        for _ in range(4):
+            send_and_drop(api, body, f"Idempotency-Key: {key}")  # stays 0.3 s
+            time.sleep(0.6)
+            assert not api.worker.cancelled
+        assert len(api.worker.requests) == 1
+        assert cancelled_soon(api, 1)
+
+
 def test_leaving_before_the_job_is_submitted_costs_nothing(start_api: Any) -> None:
     with start_api() as api, api.client() as http:
         connection = api.socket()
-        head = b"POST /v1/text2image HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = b"POST /v1/text2image HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         connection.sendall(head + b'Content-Length: 500\r\n\r\n{"prompt": ')
         connection.close()
         time.sleep(0.3)
         assert "rudolph_jobs_running 0.0" in http.get("/metrics").text
         assert api.services.bodies._held == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/text2image", {"prompt": "жди"}),
+        ("/v1/images/generations", {"prompt": "жди"}),
+        ("/v1/completions", {"prompt": "жди"}),
+        ("/v1/responses", {"input": "жди", "tools": [{"type": "image_generation"}]}),
+        ("/hf/text-to-image", {"inputs": "жди"}),
+    ],
+)
+def test_a_request_that_waits_does_not_count_its_body(
+    start_api: Any, path: str, body: dict[str, Any]
+) -> None:
+    with start_api() as api:
+        assert api.worker is not None
+        content = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        with api.socket() as connection:
+            connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+            deadline_s = time.monotonic() + 10
+            while not api.worker.requests:
+                assert time.monotonic() < deadline_s
+                time.sleep(0.02)
+            time.sleep(0.1)
+            assert api.services.bodies._held == 0

@@ -15,9 +15,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from app.errors import ApiError, from_queue_error
-from app.pictures import PicturePool, Upload, decode_fully
-from jobs.errors import QueueFull, TenantQuotaExceeded
+from app.errors import ApiError, api_error_of
+from app.uploads import ImagePool, Upload, decode_fully
+from jobs.contract.errors import QueueFull, TenantQuotaExceeded
 from tests.app.conftest import Running, running_api
 from tests.app.worker import picture
 
@@ -37,13 +37,13 @@ def error_of(received: bytes) -> dict[str, Any]:
 
 
 def head(*lines: str) -> bytes:
-    first = ["POST /v1/text2image HTTP/1.1", "Host: x", "Content-Type: application/json"]
+    first = ["POST /v1/text2image HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
     return "\r\n".join([*first, *lines, "", ""]).encode()
 
 
 @pytest.fixture(scope="module")
 def strict(redis_url: str) -> Iterator[Running]:
-    """An API whose patience is short."""
+    """An API with short timeouts."""
     with running_api(
         redis_url,
         body_idle_timeout_s=0.4,
@@ -100,7 +100,7 @@ def test_a_sender_that_drips_is_cut_off_by_the_whole_time(strict: Running) -> No
 
 
 def test_headers_that_never_end_are_cut_off(strict: Running) -> None:
-    received = exchange(strict, b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+    received = exchange(strict, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
     assert received.startswith(b"HTTP/1.1 408 ")
     assert error_of(received)["code"] == "header_timeout"
 
@@ -113,7 +113,7 @@ def test_a_connection_that_says_nothing_is_closed(strict: Running) -> None:
     "lines", [b"X-Long: " + b"a" * 5000, b"\r\n".join(b"X-%d: a" % place for place in range(30))]
 )
 def test_too_many_headers_are_refused(strict: Running, lines: bytes) -> None:
-    received = exchange(strict, b"GET /health/live HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n\r\n")
+    received = exchange(strict, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n\r\n")
     assert received.startswith(b"HTTP/1.1 431 ")
     assert error_of(received)["code"] == "headers_too_large"
 
@@ -129,19 +129,41 @@ def test_what_is_no_http_gets_an_error_in_the_usual_shape(strict: Running) -> No
     assert set(error_of(received)) == {"message", "type", "param", "code"}
 
 
-def test_more_connections_than_allowed_are_refused(strict: Running) -> None:
-    held = [strict.socket() for _ in range(20)]
-    time.sleep(0.1)
-    assert exchange(strict, b"").startswith(b"HTTP/1.1 503 ")
+def test_idle_connections_give_way_to_requests(strict: Running) -> None:
+    held = [strict.socket() for _ in range(3 * strict.settings.max_connections)]
+    with strict.client() as http:
+        assert http.post("/v1/text2text", json={"prompt": "раз"}).status_code == 200
     for connection in held:
         connection.close()
-    time.sleep(0.2)
-    with strict.client() as http:
+
+
+def test_health_checks_find_room_beside_busy_connections(start_api: Any) -> None:
+    with start_api(max_connections=4) as api, api.client() as http:
+        held = [api.socket() for _ in range(4)]
+        for connection in held:
+            connection.sendall(head("Content-Length: 100"))
+        time.sleep(0.2)
         assert http.get("/health/live").status_code == 200
+        refused = http.post("/v1/text2text", json={"prompt": "раз"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "too_many_connections")
+        for connection in held:
+            connection.close()
+        time.sleep(0.2)
+        assert http.post("/v1/text2text", json={"prompt": "раз"}).status_code == 200
+
+
+def test_an_address_keeps_its_latest_idle_connections(start_api: Any) -> None:
+    with start_api(max_idle_connections_per_address=5) as api:
+        held = [api.socket() for _ in range(8)]
+        assert [connection.recv(1) for connection in held[:3]] == [b""] * 3
+        held[3].sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert held[3].recv(15) == b"HTTP/1.1 200 OK"
+        for connection in held:
+            connection.close()
 
 
 def test_a_reader_that_takes_nothing_is_cut_off(strict: Running) -> None:
-    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with strict.socket() as connection, pytest.raises(OSError):  # noqa: PT011, PT012
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         for _ in range(2000):
@@ -159,7 +181,7 @@ def test_the_server_lives_on_after_all_of_them(strict: Running) -> None:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and has no pixels behind it."""
+    """Return a PNG that claims a size and has no pixels."""
     body = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = [b"IHDR" + body, b"IDAT" + zlib.compress(b"\0" * 8), b"IEND"]
     framed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
@@ -215,7 +237,7 @@ def test_pictures_at_the_edges_of_the_rules_are_taken(side: int, kind: str) -> N
 
 
 async def test_all_pictures_of_a_request_share_one_limit_of_pixels() -> None:
-    pool = PicturePool(threads=1, max_waiting=8, max_bytes=10**7)
+    pool = ImagePool(threads=1, max_waiting=8, max_bytes=10**7)
     large = drawn(4900, 5000, "JPEG")
     with pytest.raises(ApiError, match="100 megapixels"):
         await pool.check([Upload(large, f"images[{place}]") for place in range(5)])
@@ -223,7 +245,7 @@ async def test_all_pictures_of_a_request_share_one_limit_of_pixels() -> None:
 
 
 async def test_a_flood_of_pictures_is_refused_and_not_queued() -> None:
-    pool = PicturePool(threads=1, max_waiting=2, max_bytes=10**7)
+    pool = ImagePool(threads=1, max_waiting=2, max_bytes=10**7)
     with pytest.raises(ApiError) as caught:
         await pool.check([Upload(picture(1), "image")] * 3)
     assert caught.value.status == 503
@@ -274,5 +296,5 @@ def test_a_tenant_at_its_limit_gets_429(start_api: Any) -> None:
 
 @pytest.mark.parametrize("kind", [QueueFull, TenantQuotaExceeded])
 def test_retry_after_is_whole_seconds_between_1_and_120(kind: Any) -> None:
-    assert from_queue_error(kind("полно", 100_000)).headers["Retry-After"] == "120"
-    assert from_queue_error(kind("полно", 0)).headers["Retry-After"] == "1"
+    assert api_error_of(kind("полно", 100_000)).headers["Retry-After"] == "120"
+    assert api_error_of(kind("полно", 0)).headers["Retry-After"] == "1"

@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import msgspec
 import openai
 import pytest
 
-from app.openai_streams import TextPieces
-from jobs.job import Task
 from tests.app.conftest import Running
-from tests.app.worker import MODEL, picture, transparent
+from tests.app.worker import picture, transparent
 
 DATA_URI = "data:image/png;base64," + base64.b64encode(picture(50)).decode()
 
@@ -59,18 +56,11 @@ def test_the_output_format_is_kept(sdk: openai.OpenAI, fmt: Any) -> None:
     assert magic == (b"RIFF" if fmt == "webp" else b"\xff\xd8\xff\xe0")
 
 
-def test_a_size_that_the_model_does_not_draw_is_refused_with_what_it_does(sdk: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="auto or 32x32") as caught:
-        sdk.images.generate(prompt="кот", size="1024x1024")
-    assert caught.value.param == "size"
-    assert caught.value.code == "invalid_size"
-
-
 @pytest.mark.parametrize(
     ("fields", "param", "words"),
     [
         ({"n": 11}, "n", "between 1 and 10"),
-        ({"response_format": "url"}, "response_format", "b64_json"),
+        ({"response_format": "file"}, "response_format", "b64_json"),
         ({"output_format": "gif"}, "output_format", "'png'"),
         ({"partial_images": 4, "stream": True}, "partial_images", "between 0 and 3"),
         ({"prompt": ""}, "prompt", "at least one character"),
@@ -123,94 +113,9 @@ def test_a_masked_picture_is_edited(sdk: openai.OpenAI) -> None:
     assert listed.data is not None
 
 
-def test_without_a_mask_the_pictures_own_transparency_is_the_mask(sdk: openai.OpenAI) -> None:
-    assert sdk.images.edit(image=("a.png", transparent()), prompt="кот").data
-    with pytest.raises(openai.BadRequestError, match="mask has no transparency") as caught:
-        sdk.images.edit(image=("a.png", picture(1)), prompt="кот")
-    assert caught.value.param == "mask"
-
-
 def test_edits_stream_under_their_own_name(sdk: openai.OpenAI) -> None:
     stream = sdk.images.edit(image=("a.png", transparent()), prompt="кот", stream=True, partial_images=1)
     assert [event.type for event in stream] == ["image_edit.partial_image", "image_edit.completed"]
-
-
-def test_two_pictures_cannot_be_edited_at_once(sdk: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="given twice"):
-        sdk.images.edit(image=[("a.png", picture(1)), ("b.png", picture(2))], prompt="кот")
-
-
-def test_chat_describes_a_picture(sdk: openai.OpenAI) -> None:
-    reply = sdk.chat.completions.create(
-        model="any", messages=chat_messages(), n=2, max_tokens=1000, temperature=0, seed=5
-    )
-    assert [choice.message.content for choice in reply.choices] == ["текст 0 5", "текст 1 5"]
-    assert reply.choices[0].finish_reason == "stop"
-    assert reply.object == "chat.completion"
-    assert reply.model == "tiny"
-    assert reply.usage is not None
-    assert reply.usage.total_tokens == 24
-
-
-def test_chat_streams_in_pieces_that_make_the_whole(sdk: openai.OpenAI) -> None:
-    options: Any = {"include_usage": True}
-    chunks = list(
-        sdk.chat.completions.create(
-            model="tiny", messages=chat_messages(), stream=True, stream_options=options, seed=5
-        )
-    )
-    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-    assert text == "текст 0 5"
-    assert chunks[0].choices[0].delta.role == "assistant"
-    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
-    assert chunks[-1].usage is not None
-
-
-@pytest.mark.parametrize(
-    ("messages", "words"),
-    [
-        ([{"role": "user", "content": "привет"}], "no picture"),
-        (chat_messages("Что здесь?"), "cannot follow a text"),
-        (chat_messages() + chat_messages(), "more than one picture"),
-        (chat_messages(url="https://example.org/cat.png"), "never fetched"),
-        (chat_messages(url="data:image/png;base64,AAAA"), "PNG, JPEG or WebP"),
-        ([], "at least 1 items"),
-        ([{"role": "робот", "content": "а"}], "must be one of"),
-    ],
-)
-def test_chat_faults_are_told(sdk: openai.OpenAI, messages: Any, words: str) -> None:
-    with pytest.raises(openai.BadRequestError, match=words):
-        sdk.chat.completions.create(model="tiny", messages=messages)
-
-
-def test_completions_continue_a_text(sdk: openai.OpenAI) -> None:
-    reply = sdk.completions.create(model="tiny", prompt="текст", n=2, max_tokens=5, seed=1)
-    assert [choice.text for choice in reply.choices] == [" 0 1", " 1 1"]
-    echoed = sdk.completions.create(model="tiny", prompt=["текст"], echo=True, seed=1)
-    assert echoed.choices[0].text == "текст 0 1"
-    streamed = list(sdk.completions.create(model="tiny", prompt="текст", stream=True, seed=1))
-    assert "".join(chunk.choices[0].text for chunk in streamed) == " 0 1"
-    with pytest.raises(openai.BadRequestError, match="one text"):
-        sdk.completions.create(model="tiny", prompt=["а", "б"])
-
-
-def test_a_description_begins_with_the_words_asked_for(http: httpx.Client, api: Running) -> None:
-    """What a question cannot do for a checkpoint that only describes."""
-    body = {"messages": chat_messages(), "template": "на картинке", "seed": 1}
-    assert http.post("/v1/chat/completions", json=body).status_code == 200
-    refused = http.post("/v1/chat/completions", json={"messages": chat_messages("Кто это?")})
-    assert refused.status_code == 400
-    assert refused.json()["error"]["code"] == "question_unsupported"
-    assert refused.json()["error"]["param"] == "messages"
-
-
-def test_a_checkpoint_that_answers_gets_the_question(start_api: Any) -> None:
-    able = msgspec.structs.replace(MODEL, tasks=tuple(Task))
-    with start_api(model=able) as api, openai.OpenAI(base_url=f"{api.url}/v1", api_key="none") as sdk:
-        reply = sdk.chat.completions.create(model="tiny", messages=chat_messages("Кто это?"))
-        assert reply.choices[0].message.content == "да"
-        described = sdk.chat.completions.create(model="tiny", messages=chat_messages(), seed=5)
-        assert described.choices[0].message.content == "текст 0 5"
 
 
 def test_usage_tells_words_from_cells_of_the_picture(sdk: openai.OpenAI) -> None:
@@ -220,28 +125,14 @@ def test_usage_tells_words_from_cells_of_the_picture(sdk: openai.OpenAI) -> None
     assert usage.input_tokens_details.text_tokens == 5
 
 
-def test_models_lists_what_is_loaded(sdk: openai.OpenAI) -> None:
-    assert [(model.id, model.created) for model in sdk.models.list()] == [("tiny", 1_700_000_000)]
-    assert sdk.models.retrieve("tiny").owned_by == "rudolph"
-    with pytest.raises(openai.NotFoundError, match="tiny"):
-        sdk.models.retrieve("gpt-5")
-
-
 def test_keys_and_quotas_are_what_the_sdk_expects(start_api: Any) -> None:
     key = "k" * 32
     with start_api(api_keys=f"anna={key}") as api:
         wrong = openai.OpenAI(base_url=f"{api.url}/v1", api_key="wrong")
-        with wrong as sdk, pytest.raises(openai.AuthenticationError, match="not known here"):
+        with wrong as sdk, pytest.raises(openai.AuthenticationError, match="is unknown"):
             sdk.models.list()
         with openai.OpenAI(base_url=f"{api.url}/v1", api_key=key) as sdk:
             assert sdk.models.list().data
-
-
-def test_pieces_of_a_text_never_take_a_word_back() -> None:
-    pieces = TextPieces()
-    said = [pieces.grown(text) for text in ("рыж", "рыжий ко", "рыжий кот си", "другой")]
-    assert said == ["", "рыжий ", "кот ", ""]
-    assert pieces.rest("рыжий кот сидит") == "сидит"
 
 
 def test_json_of_a_reply_is_what_the_contract_names(http: httpx.Client) -> None:

@@ -1,4 +1,4 @@
-"""Retries of the official SDK: paid once, never after a deadline, and told apart."""
+"""Retries of the official SDK: paid once, never after a deadline, and distinguished."""
 
 import threading
 import time
@@ -9,13 +9,13 @@ import httpx
 import openai
 import pytest
 
-from app.retries import RetryMemory
+from app.openai.sdk_retries import MAX_EQUAL, MAX_REMEMBERED, RetryMemory
 from tests.app.test_jobs import cancelled_soon
 from tests.app.worker import transparent
 
 
 class LosingProxy:
-    """Passes requests on; the first `losses` answers are replaced by a 500 behind the server's back."""
+    """Forwards requests, and replaces the first `losses` replies by a 500."""
 
     def __init__(self, target: str, losses: int) -> None:
         self.losses = losses
@@ -87,6 +87,24 @@ def test_equal_first_attempts_stay_two_and_retries_find_their_own() -> None:
     assert {memory.attempt("d", 1).key, memory.attempt("d", 1).key} == {one.key, two.key}
     assert memory.attempt("d", 1).key not in {one.key, two.key}
     assert memory.attempt("other", 1).key not in {one.key, two.key}
+
+
+def test_equal_requests_are_remembered_in_bounded_memory() -> None:
+    memory = RetryMemory()
+    first = memory.attempt("d", 0)
+    latest = [memory.attempt("d", 0) for _ in range(MAX_EQUAL)]
+    assert memory.attempt("d", 1) is latest[-1]
+    assert memory.attempt("d", 2) is latest[-1]
+    found = [memory.attempt("d", 1) for _ in range(MAX_EQUAL - 1)]
+    assert first not in found
+    assert all(attempt in latest for attempt in found)
+    for number in range(3 * MAX_REMEMBERED):
+        memory.attempt(f"d{number % 50}", 0)
+    assert sum(map(len, memory._attempts.values())) <= MAX_EQUAL * 51
+    for number in range(2 * MAX_REMEMBERED):
+        memory.attempt(f"other {number}", 0)
+    assert sum(map(len, memory._attempts.values())) <= MAX_REMEMBERED
+    assert memory._num_attempts == sum(map(len, memory._attempts.values()))
 
 
 def test_a_retry_prefers_the_attempt_that_was_not_answered() -> None:

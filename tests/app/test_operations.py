@@ -2,6 +2,7 @@
 
 import re
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.main import create_app
 from app.settings import Settings
-from jobs.embedded import EmbeddedRedis
+from jobs.redis.embedded import EmbeddedRedis
 from tests.app.conftest import Running, running_api
+from tests.app.worker import MODEL
+from tests.support.redis_servers import RedisServer
 
 
 def test_live_waits_for_nothing(redis_url: str) -> None:
@@ -23,19 +26,93 @@ def test_live_waits_for_nothing(redis_url: str) -> None:
 def test_ready_names_each_check(http: httpx.Client) -> None:
     reply = http.get("/health/ready")
     assert reply.status_code == 200
-    assert reply.json() == {"status": "ready", "checks": {"redis": "ok", "workers": "ok", "api": "ok"}}
+    checks = {"redis": "ok", "model": "ok", "api": "ok", "workers": "ok"}
+    assert reply.json() == {"status": "ready", "checks": checks, "warnings": []}
 
 
-def test_without_a_worker_it_is_not_ready_and_says_so(redis_url: str) -> None:
+def test_before_the_first_worker_it_is_not_ready_and_says_so(redis_url: str) -> None:
     with running_api(redis_url, worker=False) as api, api.client() as http:
         reply = http.get("/health/ready")
         assert reply.status_code == 503
         assert reply.json()["checks"]["workers"] == "none is live"
-        assert "none is live" in reply.json()["error"]["message"]
+        assert "no worker has reported a model yet" in reply.json()["error"]["message"]
         asked = http.post("/v1/text2image", json={"prompt": "кот"})
         assert asked.status_code == 503
         assert asked.json()["error"]["code"] == "no_worker"
         assert asked.headers["retry-after"] == "10"
+
+
+def test_it_is_ready_without_a_worker_once_the_queue_has_a_model(redis_url: str) -> None:
+    queue = f"model-{uuid.uuid4().hex}"
+    with running_api(redis_url, queue_name=queue) as first, first.client() as http:
+        assert http.get("/health/ready").json()["checks"]["workers"] == "ok"
+    # The worker has left, and this process has never seen one.
+    with running_api(redis_url, queue_name=queue, worker=False) as api, api.client() as http:
+        reply = http.get("/health/ready")
+        assert reply.status_code == 200, reply.text
+        assert reply.json()["checks"]["workers"] == "none is live"
+        assert http.get("/v1/models").json()["data"][0]["id"] == MODEL.name
+        queued = http.post("/v1/jobs", json={"task": "text2text", "input": {"prompt": "раз"}})
+        assert queued.status_code == 202
+
+
+def test_ready_and_metrics_report_a_server_that_puts_jobs_at_risk(redis_url: str) -> None:
+    options = {"appendonly": "no", "maxmemory": 1 << 30, "maxmemory-policy": "allkeys-lru"}
+    with RedisServer(**options) as server, running_api(server.url) as api, api.client() as http:
+        reply = http.get("/health/ready")
+        assert reply.status_code == 503
+        assert "maxmemory-policy" in reply.json()["checks"]["redis"]
+        assert "Set `maxmemory-policy noeviction`." in reply.json()["error"]["message"]
+        assert any("appendonly yes" in warning for warning in reply.json()["warnings"])
+        with server.client() as redis:
+            redis.config_set("maxmemory-policy", "noeviction")
+        assert http.get("/health/ready").status_code == 200
+        assert samples(http)["rudolph_redis_writable"] == 1
+        assert samples(http)["rudolph_redis_replicas"] == 0
+        with server.client() as redis:
+            redis.config_set("min-replicas-to-write", 1)
+        reply = http.get("/health/ready")
+        assert reply.status_code == 503
+        assert reply.json()["checks"]["redis"] != "ok"
+        values = samples(http)
+        assert (values["rudolph_redis_up"], values["rudolph_redis_writable"]) == (1, 0)
+        server.freeze()
+        values = samples(http)
+        assert values["rudolph_redis_up"] == 0
+        assert "rudolph_jobs_waiting" not in values
+        server.thaw()
+        with server.client() as redis:
+            redis.config_set("min-replicas-to-write", 0)  # the worker says that it leaves
+
+
+def samples(http: httpx.Client) -> dict[str, float]:
+    """Return the samples of /metrics that have no labels."""
+    return {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(http.get("/metrics").text)
+        for sample in family.samples
+        if not sample.labels
+    }
+
+
+def test_metrics_show_the_age_of_a_job_and_what_has_ended(redis_url: str) -> None:
+    with running_api(redis_url) as api, api.client() as http:
+        assert http.post("/v1/text2text", json={"prompt": "раз"}).status_code == 200
+        assert api.worker is not None
+        api.worker.close()
+        time.sleep(1.1)
+        http.post("/v1/jobs", json={"task": "text2text", "input": {"prompt": "раз"}})
+        time.sleep(0.3)
+        values = samples(http)
+        assert 0.3 <= values["rudolph_oldest_waiting_seconds"] < 5
+        assert values["rudolph_oldest_unfinished_seconds"] >= 0.3
+        assert values["rudolph_queue_jobs_limit"] == 1000
+        assert values["rudolph_queue_bytes"] > 0
+        assert values["rudolph_jobs_stored_again_total"] == 0
+        text = http.get("/metrics").text
+        assert 'rudolph_jobs_ended_total{state="succeeded"} 1.0' in text
+        assert 'rudolph_jobs_ended_total{state="dead"} 0.0' in text
+        assert "rudolph_worker_starts_total{" in text
 
 
 def test_a_draining_api_is_not_ready(redis_url: str) -> None:
@@ -110,11 +187,11 @@ def test_docs_need_nothing_from_outside(http: httpx.Client) -> None:
     policy = page.headers["content-security-policy"]
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
-    parts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    parts = re.findall(r'(?:src|href)="(?!#|data:)([^"]+)"', page.text)
     assert parts
     for part in parts:
-        assert part.startswith("/")
-        assert http.get(part).status_code == 200
+        assert not part.startswith(("/", "http"))  # the server may be below a path
+        assert http.get(f"/{part}").status_code == 200
     assert "http://" not in page.text
     assert "https://" not in page.text
 
@@ -134,7 +211,8 @@ def test_the_document_describes_every_field_with_a_russian_example(http: httpx.C
     schema = document["components"]["schemas"]["Text2ImageBody"]
     for field in ("top_p", "temperature", "guidance", "n", "candidates", "top_k"):
         assert schema["properties"][field]["description"]
-    assert schema["properties"]["top_p"]["maximum"] == 1
+        number, null = schema["properties"]["top_p"]["anyOf"]
+        assert (number["maximum"], null["type"]) == (1, "null")
     assert schema["additionalProperties"] is False
 
 

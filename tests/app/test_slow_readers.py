@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
-from jobs.events import Event, PartialImage, StateChanged
-from jobs.job import JobState
-from jobs.watcher import Inbox
+from jobs.client.inbox import Inbox
+from jobs.contract.events import Event, PartialImage, StateChanged
+from jobs.contract.job import JobState
 from tests.app.conftest import Running
 
 NUM_READERS = 20
@@ -24,13 +24,13 @@ def ask_and_read_nothing(api: Running) -> socket.socket:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(("127.0.0.1", int(api.url.rpartition(":")[2])))
     body = json.dumps({"prompt": "большой кот", "partial_images": PARTIALS, "stream": True}).encode()
-    head = b"POST /v1/text2image HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /v1/text2image HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
     return connection
 
 
 def unread_bytes(api: Running) -> list[int]:
-    inboxes = api.services.client._watcher._inboxes
+    inboxes = api.services.client._events._inboxes
     return [inbox._num_bytes for of_job in list(inboxes.values()) for inbox in list(of_job)]
 
 

@@ -1,5 +1,5 @@
-"""Many slow senders at once, and bodies that are not as long as they say: answered, cut off, and paid for by
-nobody else.
+"""Many slow senders at once, and bodies of a wrong length: each gets a reply or is disconnected, and no other
+client is affected.
 """
 
 import json
@@ -19,13 +19,13 @@ BODY = json.dumps({"prompt": "раз"}).encode()
 
 
 def head(*lines: str) -> bytes:
-    first = ["POST /v1/text2text HTTP/1.1", "Host: x", "Content-Type: application/json"]
+    first = ["POST /v1/text2text HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
     return "\r\n".join([*first, *lines, "", ""]).encode()
 
 
 @pytest.fixture(scope="module")
 def strict(redis_url: str) -> Iterator[Running]:
-    """An API with little memory for bodies, whose patience is short."""
+    """An API with little memory for bodies, and short timeouts."""
     with running_api(
         redis_url,
         body_idle_timeout_s=1.5,

@@ -2,10 +2,12 @@
 
 import base64
 import json
+import math
 
 import httpx
 import pytest
 
+from jobs.contract.probabilities import class_probabilities
 from tests.app.conftest import Running
 from tests.app.worker import picture
 
@@ -97,14 +99,15 @@ def test_image2text_takes_a_file_with_a_json_part(http: httpx.Client) -> None:
 
 def test_text2text_continues_a_text(http: httpx.Client) -> None:
     body = ok(post(http, "/v1/text2text", {"prompt": "однажды", "n": 2, "candidates": 3, "seed": 1}))
-    assert [set(text) for text in body["texts"]] == [{"text", "count", "ppl_text"}] * 2
+    fields = {"text", "continuation", "finish_reason", "num_tokens", "count", "ppl_text"}
+    assert [set(text) for text in body["texts"]] == [fields] * 2
 
 
 def test_rank_images_mixes_files_and_codes(http: httpx.Client) -> None:
     images = [PICTURE, {"codes": list(range(16))}, PICTURE]
     body = ok(post(http, "/v1/rank/images", {"text": "красный", "images": images}))
     assert [item["index"] for item in body["ranking"]] == [2, 1, 0]
-    assert set(body["ranking"][0]) == {"index", "score", "ppl_text", "ppl_image"}
+    assert set(body["ranking"][0]) == {"index", "probability", "score", "ppl_text", "ppl_image"}
 
 
 def test_rank_images_takes_several_files(http: httpx.Client) -> None:
@@ -121,7 +124,7 @@ def test_classify_names_the_winner_and_all_scores(http: httpx.Client) -> None:
     asked = {"image": PICTURE, "classes": ["кот", "собака"], "template": "это {}"}
     body = ok(post(http, "/v1/classify", asked))
     assert (body["class"], body["label"]) == ("собака", 1)
-    assert [set(item) for item in body["scores"]] == [{"class", "score", "ppl_text"}] * 2
+    assert [set(item) for item in body["scores"]] == [{"class", "probability", "score", "ppl_text"}] * 2
 
 
 def test_classify_takes_repeated_form_fields(http: httpx.Client) -> None:
@@ -158,3 +161,19 @@ def test_many_requests_at_once_each_get_their_own_answer(http: httpx.Client, api
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(ask, range(64))) == [f"текст 0 {seed}" for seed in range(64)]
+
+
+def test_probabilities_are_higher_for_the_better_and_add_up_to_one(http: httpx.Client) -> None:
+    ranked = ok(post(http, "/v1/rank/texts", {"image": PICTURE, "texts": ["один", "два", "три"]}))
+    shares = [item["probability"] for item in ranked["ranking"]]
+    assert sum(shares) == pytest.approx(1)
+    classes = ok(post(http, "/v1/classify", {"image": PICTURE, "classes": ["кот", "собака"]}))
+    assert sum(score["probability"] for score in classes["scores"]) == pytest.approx(1)
+
+
+def test_a_probability_is_the_softmax_of_the_negative_log_perplexity() -> None:
+    shares = class_probabilities((2.0, 4.0, 8.0))
+    assert shares == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+    assert class_probabilities((2.0, math.inf)) == pytest.approx([1, 0])
+    assert class_probabilities((0.0, math.nan)) == [0.5, 0.5]
+    assert class_probabilities((2.0, 0.0)) == pytest.approx([1, 0])

@@ -1,7 +1,7 @@
 """A worker small enough for the HTTP tests: the real queue, and answers that follow from the request alone.
 
-A few words in a prompt steer it: "жди" holds the job until it is cancelled, "медленно" takes its time,
-"сбой" fails it, "неверно" finds fault with it, "большой" gives it large partial pictures.
+Some words in a prompt control it. "жди" holds the job until it is cancelled, "медленно" delays it. "сбой"
+fails it, "неверно" refuses it, "большой" gives it large partial images.
 """
 
 import io
@@ -11,21 +11,19 @@ import time
 
 from PIL import Image
 
-from jobs.announcements import ModelInfo, WorkerInfo
-from jobs.consumer import JobConsumer
-from jobs.events import PartialImage, PartialText, Progress
-from jobs.job import Task
-from jobs.replies import ClaimedJob
-from jobs.requests import (
+from jobs.contract.events import PartialImage, PartialText, Progress
+from jobs.contract.requests import (
     AnswerRequest,
     ClassifyRequest,
     Image2TextRequest,
     RankImagesRequest,
     RankTextsRequest,
+    Request,
+    Task,
     Text2ImageRequest,
     Text2TextRequest,
 )
-from jobs.results import (
+from jobs.contract.results import (
     AnswerResult,
     ClassifyResult,
     ClassScore,
@@ -39,6 +37,9 @@ from jobs.results import (
     TextsResult,
     Usage,
 )
+from jobs.contract.worker_info import ModelInfo, WorkerInfo
+from jobs.worker.consumer import JobConsumer
+from jobs.worker.replies import ClaimedJob
 
 MODEL = ModelInfo(
     name="tiny",
@@ -93,6 +94,9 @@ def answer(request: object) -> Outcome:
             texts = tuple(
                 GeneratedText(
                     text=f"текст {place} {request.seed}",
+                    continuation=None if captioning else f" {place} {request.seed}",
+                    num_tokens=3,
+                    finish_reason="length" if request.max_tokens == 3 else "stop",
                     count=request.candidates if place == 0 else 1,
                     ppl_text=1.5 + place,
                     score=0.5 if captioning and request.rerank else None,
@@ -113,7 +117,7 @@ def answer(request: object) -> Outcome:
             )
             return ClassifyResult(len(scores) - 1, scores, usage)
         case AnswerRequest():
-            return AnswerResult("да", usage)
+            return AnswerResult("да", usage, num_tokens=2, finish_reason="length")
     raise AssertionError(request)
 
 
@@ -133,6 +137,8 @@ class EchoWorker:
         )
         self.cancelled: list[str] = []
         self.done: list[str] = []
+        self.requests: list[Request] = []
+        """What it has worked on, the newest last."""
         self._held: dict[str, ClaimedJob] = {}
         self._stop = threading.Event()
         self.consumer.heartbeat(self.info)
@@ -167,6 +173,7 @@ class EchoWorker:
 
     def _work(self, claimed: ClaimedJob) -> None:
         job, attempt = claimed.job, claimed.attempt
+        self.requests.append(job.request)
         words = getattr(job.request, "prompt", "")
         if "жди" in words:
             self._held[job.id] = claimed
@@ -189,8 +196,6 @@ class EchoWorker:
             data = random.Random(partial).randbytes(side * side * 3) if side > 32 else picture(partial)
             self.consumer.publish(job_id, attempt, PartialImage(0, partial, data))
         if isinstance(request, Image2TextRequest | Text2TextRequest):
-            self.consumer.publish(job_id, attempt, PartialText(0, "текст"))
-        # What is published in the last moment before a commit may be dropped, by contract.
-        while not self.consumer._publisher._waiting.empty():
-            time.sleep(0.005)
+            for place in range(request.n):
+                self.consumer.publish(job_id, attempt, PartialText(place, f"текст {place} 1", f" {place} 1"))
         time.sleep(0.2 if getattr(request, "partial_images", 0) or "медленно" in str(request) else 0.01)

@@ -7,11 +7,21 @@ from bench import tables
 QUOTED = tables.quoted()
 
 
-@pytest.mark.parametrize("place", range(len(QUOTED)), ids=[f"{path.name}-{name}" for path, name, _ in QUOTED])
+@pytest.mark.parametrize(
+    "place", range(len(QUOTED)), ids=[f"{table.document.name}-{table.name}" for table in QUOTED]
+)
 def test_document_says_what_was_measured(place: int) -> None:
-    document, name, cells = QUOTED[place]
-    text = document.read_text(encoding="utf-8")
-    assert tables.replaced(text, name, cells) == text, "run: python -m bench tables"
+    table = QUOTED[place]
+    text = table.document.read_text(encoding="utf-8")
+    assert tables.replaced(text, table.name, table.cells, table.note) == text, "run: python -m bench tables"
+
+
+def test_a_table_says_when_and_how_it_was_measured() -> None:
+    (readme,) = [table for table in QUOTED if table.document.name == "README.md"]
+    assert readme.note.startswith("Measured on 20")
+    assert readme.note.endswith(": `python -m bench`.")
+    text = tables.replaced("<!-- speed -->\n<!-- end -->", "speed", [["a"], ["1"]], readme.note)
+    assert text == f"<!-- speed -->\n| a |\n| --- |\n| 1 |\n\n{readme.note}\n<!-- end -->"
 
 
 def test_a_document_without_marks_is_an_error() -> None:

@@ -1,57 +1,19 @@
 """`rudolph jobs` and `rudolph dead` on a real queue: what they show, set right, and refuse."""
 
 import asyncio
-import contextlib
-import io
+import json
 import subprocess
 import sys
-import uuid
-from collections.abc import AsyncGenerator, Generator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from cli.console import CliError
-from cli.main import app
-from jobs.client import JobClient
-from jobs.consumer import JobConsumer
-from jobs.embedded import EmbeddedRedis
-from jobs.job import JobState
-from tests.jobs.samples import commit, make_job
-from tests.jobs.servers import RedisServer
-
-
-@dataclass
-class Queue:
-    url: str
-    name: str
-    client: JobClient
-    consumer: JobConsumer
-
-    async def run(self, *arguments: str) -> str:
-        """What the command prints; its message, if it ends with an error."""
-        group = [] if arguments[0] == "dead" else ["jobs"]
-        words = [*group, *arguments, "--redis-url", self.url, "--queue", self.name]
-        return await asyncio.to_thread(_run_here, words)
-
-    async def add_dead_letter(self) -> str:
-        job = make_job()
-        await self.client.submit(job)
-        for _ in range(3):
-            [claimed] = self.consumer.claim(1)
-            self.consumer.report_crash({job.id: claimed.attempt}, message="exit code -11")
-        return job.id
-
-
-def _run_here(words: list[str]) -> str:
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        try:
-            app(words, standalone_mode=False)
-        except CliError as error:
-            return f"error: {error}"
-    return printed.getvalue()
+from jobs.client.client import JobClient
+from jobs.contract.job import JobState
+from jobs.redis.embedded import EmbeddedRedis
+from tests.cli.conftest import Queue, run_here
+from tests.support.redis_servers import RedisServer
+from tests.support.sample_jobs import commit, make_job
 
 
 def run_process(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -69,36 +31,20 @@ def no_url_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RUDOLPH_REDIS_URL", raising=False)
 
 
-@pytest.fixture(scope="module")
-def server() -> Generator[RedisServer]:
-    with RedisServer() as running:
-        yield running
-
-
-@pytest.fixture
-async def queue(server: RedisServer) -> AsyncGenerator[Queue]:
-    name = f"cli-{uuid.uuid4().hex}"
-    client = await JobClient.connect(server.url, queue=name)
-    consumer = JobConsumer(server.url, queue=name, worker_id="w")
-    yield Queue(server.url, name, client, consumer)
-    consumer.close()
-    await client.close()
-
-
 async def test_jobs_are_listed_shown_and_counted(queue: Queue) -> None:
     done, waiting = make_job(), make_job(tenant="кто-то")
     for job in (done, waiting):
         await queue.client.submit(job)
     commit(queue.consumer, queue.consumer.claim(1)[0])
-    listed = await queue.run("list")
+    listed = await queue.run("jobs", "list")
     assert waiting.id in listed
     assert "кто-то" in listed
     assert done.id not in listed
-    assert done.id in await queue.run("list", "succeeded")
-    shown = await queue.run("show", done.id)
+    assert done.id in await queue.run("jobs", "list", "succeeded")
+    shown = await queue.run("jobs", "show", done.id)
     assert "succeeded" in shown
     assert "attempt    1" in shown
-    counted = await queue.run("stats")
+    counted = await queue.run("jobs", "stats")
     assert "waiting 1" in counted
     assert "succeeded  1 in all" in counted
 
@@ -108,25 +54,78 @@ async def test_dead_letters_are_listed_retried_and_purged(queue: Queue) -> None:
     listed = await queue.run("dead")
     assert first in listed
     assert "-11" in listed
-    assert "queued again" in await queue.run("retry", first)
+    assert "queued" in await queue.run("jobs", "retry", first)
     assert (await queue.client.status(first)).state is JobState.QUEUED
-    assert "not dead" not in await queue.run("retry", first)
-    assert "0 removed" in await queue.run("purge", "--older-than-s", "60")
-    assert "1 removed" in await queue.run("purge")
+    assert "not dead" not in await queue.run("jobs", "retry", first)
+    assert "error: Dead letters" in await queue.run("jobs", "purge")
+    assert "0 deleted" in await queue.run("jobs", "purge", "--yes", "--older-than-s", "60")
+    assert "1 deleted" in await queue.run("jobs", "purge", "--yes")
     assert second not in await queue.run("dead")
 
 
 async def test_job_is_cancelled(queue: Queue) -> None:
     job = make_job()
     await queue.client.submit(job)
-    assert "cancelled" in await queue.run("cancel", job.id)
-    assert "is cancelled, not dead" in await queue.run("retry", job.id)
+    assert "cancelled" in await queue.run("jobs", "cancel", job.id)
+    assert "is cancelled, not dead" in await queue.run("jobs", "retry", job.id)
+
+
+async def test_an_unknown_id_does_not_keep_the_others_from_their_change(queue: Queue) -> None:
+    first, last = make_job(), make_job()
+    for job in (first, last):
+        await queue.client.submit(job)
+    said = await queue.run("jobs", "cancel", first.id, "unknown", last.id)
+    lines = [f"{first.id} cancelled", "unknown gone", f"{last.id} cancelled"]
+    assert said.splitlines() == [*lines, "error: There is no job unknown."]
+
+
+async def test_filters_choose_the_jobs_that_are_listed_and_cancelled(queue: Queue) -> None:
+    mine, other, running = make_job(tenant="a"), make_job(tenant="b"), make_job(tenant="a")
+    await queue.client.submit(running)
+    queue.consumer.claim(1)
+    for job in (mine, other):
+        await queue.client.submit(job)
+    assert json.loads(await queue.run("jobs", "list", "--json", "--older-than-s", "600")) == []
+    listed = json.loads(await queue.run("jobs", "list", "--json", "--tenant", "a", "--task", "text2text"))
+    assert [job["id"] for job in listed] == [mine.id]
+    assert "error: 2 jobs will be cancelled" in await queue.run("jobs", "cancel", "--tenant", "a")
+    assert (await queue.client.status(mine.id)).state is JobState.QUEUED
+    done = json.loads(await queue.run("jobs", "cancel", "--tenant", "a", "--json", "--yes"))
+    assert done == {mine.id: "cancelled", running.id: "cancelling"}
+    assert (await queue.client.status(other.id)).state is JobState.QUEUED
+    assert other.id in await queue.run("jobs", "cancel", "--all", "--state", "queued", "--yes")
+    assert "no such job" in await queue.run("jobs", "cancel", "--all", "--state", "queued")
+
+
+async def test_all_dead_letters_of_a_tenant_run_again(queue: Queue) -> None:
+    letters = [await queue.add_dead_letter(tenant="a") for _ in range(2)]
+    stays = await queue.add_dead_letter(tenant="b")
+    assert {letter["id"] for letter in json.loads(await queue.run("dead", "--json"))} == {*letters, stays}
+    done = json.loads(await queue.run("jobs", "retry", "--tenant", "a", "--yes", "--json"))
+    assert done == dict.fromkeys(letters, "queued")
+    assert (await queue.client.status(stays)).state is JobState.DEAD
+    assert (await queue.client.signals()).requeued == {"crashed": 6, "retried": 2}
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("cancel",), "Name the ids of jobs, a filter"),
+        (("cancel", "job", "--tenant", "a"), "Name ids or a filter, not both"),
+        (("cancel", "job", "--state", "queued"), "Name ids or --state, not both"),
+        (("cancel", "--state", "dead"), "--state must be queued or running; got dead"),
+        (("retry",), "Name the ids of jobs, a filter"),
+        (("retry", "job", "--all"), "Name ids or a filter, not both"),
+    ],
+)
+async def test_jobs_are_named_by_id_or_by_filter(queue: Queue, words: tuple[str, ...], fault: str) -> None:
+    assert fault in await queue.run("jobs", *words)
 
 
 async def test_unknown_job_and_unknown_queue_are_told_in_one_line(queue: Queue) -> None:
-    assert "error: no job nobody" in await queue.run("show", "nobody")
+    assert "error: There is no job nobody" in await queue.run("jobs", "show", "nobody")
     name, queue.name = queue.name, "nothing-here"
-    assert "knows no queue" in await queue.run("stats")
+    assert "has no queue named" in await queue.run("jobs", "stats")
     queue.name = name
 
 
@@ -134,14 +133,14 @@ async def test_lost_data_are_accepted_only_by_word(queue: Queue, server: RedisSe
     with server.client() as redis:
         for key in redis.scan_iter(f"{{{queue.name}}}*", count=1000):
             redis.delete(key)
-    assert "knows no queue" in await queue.run("stats")
-    assert "serves again" in await queue.run("accept-data-loss", "--yes")
-    assert "waiting 0" in await queue.run("stats")
+    assert "has no queue named" in await queue.run("jobs", "stats")
+    assert "accepts jobs" in await queue.run("jobs", "accept-data-loss", "--yes")
+    assert "waiting 0" in await queue.run("jobs", "stats")
 
 
 async def test_embedded_server_of_a_data_directory_is_found(tmp_path: Path) -> None:
-    assert "no server runs on" in await asyncio.to_thread(
-        _run_here, ["jobs", "stats", "--data-dir", str(tmp_path)]
+    assert "No server runs on" in await asyncio.to_thread(
+        run_here, ["jobs", "stats", "--data-dir", str(tmp_path)]
     )
     with EmbeddedRedis() as embedded:
         client = await JobClient.connect(embedded.start(tmp_path / "redis"))

@@ -1,30 +1,48 @@
 """The Kubernetes manifests and the compose file, as far as they can be judged without a cluster."""
 
+import os
 import re
+import subprocess
+import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+import typer
 import yaml
 
+from app.keys import load_keys
 from app.settings import Settings
+from cli.main import app
+from cli.models import DEFAULT
+from jobs.contract.errors import NotPermitted
+from jobs.redis.transport import SyncTransport
+from tests.support.programs import require
+from tests.support.redis_servers import free_port
+from tests.support.redis_users import documented_rights
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-KUBERNETES = ROOT / "deploy" / "kubernetes"
+DEPLOY = ROOT / "deploy" / "kubernetes"
+KUBERNETES = DEPLOY / "base"
+EXAMPLE = yaml.safe_load((DEPLOY / "secret.example.yaml").read_text(encoding="utf-8"))
 VERSIONS = {
     "Namespace": "v1",
-    "Secret": "v1",
+    "PriorityClass": "scheduling.k8s.io/v1",
     "Service": "v1",
     "PersistentVolumeClaim": "v1",
     "Deployment": "apps/v1",
-    "Job": "batch/v1",
+    "CronJob": "batch/v1",
     "PodDisruptionBudget": "policy/v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
 }
+SERVE: Any = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
 KNOWN_VARIABLES = {
     f"RUDOLPH_{name.upper()}" for settings in (Settings, WorkerSettings) for name in settings.model_fields
-}
+} | {str(option.envvar) for option in SERVE.params}
 
 
 def objects() -> list[dict[str, Any]]:
@@ -41,7 +59,12 @@ def of_kind(*kinds: str) -> list[dict[str, Any]]:
 
 
 def pods() -> list[dict[str, Any]]:
-    return [one["spec"]["template"] for one in of_kind("Deployment", "Job")]
+    deployments = [one["spec"]["template"] for one in of_kind("Deployment")]
+    return deployments + [one["spec"]["jobTemplate"]["spec"]["template"] for one in of_kind("CronJob")]
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
 
 
 def compose() -> dict[str, Any]:
@@ -54,7 +77,7 @@ def test_every_file_is_listed_and_every_object_has_its_api_version() -> None:
     for one in objects():
         assert one["apiVersion"] == VERSIONS[one["kind"]]
         assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", one["metadata"]["name"])
-        assert one["kind"] == "Namespace" or one["metadata"]["namespace"] == "rudolph"
+        assert one["kind"] in ("Namespace", "PriorityClass") or one["metadata"]["namespace"] == "rudolph"
 
 
 def test_selectors_match_the_labels_of_some_pods() -> None:
@@ -89,7 +112,7 @@ def test_pods_run_without_privileges_and_within_limits() -> None:
     for pod in pods():
         assert pod["spec"]["securityContext"]["runAsNonRoot"]
         assert pod["spec"]["automountServiceAccountToken"] is False
-        for container in pod["spec"]["containers"]:
+        for container in containers(pod):
             security = container["securityContext"]
             assert security["allowPrivilegeEscalation"] is False
             assert security["readOnlyRootFilesystem"] is True
@@ -99,13 +122,14 @@ def test_pods_run_without_privileges_and_within_limits() -> None:
 
 def test_volumes_and_secrets_that_are_named_exist() -> None:
     claims = {one["metadata"]["name"] for one in of_kind("PersistentVolumeClaim")}
-    secrets = {one["metadata"]["name"]: set(one["stringData"]) for one in of_kind("Secret")}
+    assert of_kind("Secret") == []  # an update would replace the real one
+    secrets = {EXAMPLE["metadata"]["name"]: set(EXAMPLE["stringData"])}
     for pod in pods():
         volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
         for volume in volumes.values():
             if "persistentVolumeClaim" in volume:
                 assert volume["persistentVolumeClaim"]["claimName"] in claims
-        for container in pod["spec"]["containers"]:
+        for container in containers(pod):
             assert {mount["name"] for mount in container["volumeMounts"]} <= set(volumes)
             for variable in container.get("env", []):
                 reference = variable.get("valueFrom", {}).get("secretKeyRef")
@@ -134,7 +158,10 @@ def test_every_variable_that_is_set_is_a_setting() -> None:
     used |= set(re.findall(r"\b(RUDOLPH_[A-Z_]+)=", dockerfile))
     operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     used |= set(re.findall(r"^\| `(RUDOLPH_[A-Z_]+)`", operations, flags=re.MULTILINE))
-    unknown = {name for name in used if name.startswith("RUDOLPH_")} - KNOWN_VARIABLES
+    substituted = set(
+        re.findall(r"\$\{(RUDOLPH_[A-Z_]+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    )
+    unknown = {name for name in used if name.startswith("RUDOLPH_")} - KNOWN_VARIABLES - substituted
     assert not unknown
 
 
@@ -164,4 +191,160 @@ def test_api_image_is_built_without_torch() -> None:
     assert "--from=build-api" in api
     assert "FROM dependencies-api AS build-api" in dockerfile
     (dependencies,) = re.findall(r"AS dependencies-api\n(.*?)\nFROM ", dockerfile, flags=re.DOTALL)
-    assert "RUN python docker/install_dependencies.py tracing\n" in dependencies + "\n"
+    assert "RUN pip install --require-hashes -r requirements/api.txt" in dependencies
+    assert "torch==" not in (ROOT / "requirements" / "api.txt").read_text(encoding="utf-8")
+
+
+def test_compose_publishes_on_this_machine_alone_by_default() -> None:
+    ports = [port for service in compose()["services"].values() for port in service.get("ports", [])]
+    assert len(ports) == 3
+    for port in ports:
+        assert re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", port).startswith("127.0.0.1:")
+
+
+def test_compose_passes_the_keys_on_only_where_they_are_set() -> None:
+    environment = compose()["services"]["api"]["environment"]
+    assert "RUDOLPH_API_KEYS" in environment
+    # A name without a value is left out of the container where the variable is not set.
+    assert environment["RUDOLPH_API_KEYS"] is None
+
+
+def test_kubernetes_does_not_start_an_api_without_keys() -> None:
+    with pytest.raises(ValueError, match="has no key"):
+        load_keys(Settings(_env_file=None, api_keys=EXAMPLE["stringData"]["api-keys"]))  # type: ignore[call-arg]
+    (api,) = [pod for pod in pods() if pod["metadata"]["labels"]["app.kubernetes.io/name"] == "rudolph-api"]
+    variables = {one["name"]: one for one in api["spec"]["containers"][0]["env"]}
+    reference = variables["RUDOLPH_API_KEYS"]["valueFrom"]["secretKeyRef"]
+    assert reference["key"] == "api-keys"
+    assert not reference.get("optional")
+
+
+def test_nothing_is_reachable_but_what_a_policy_allows() -> None:
+    policies = of_kind("NetworkPolicy")
+    (closed,) = [one["spec"] for one in policies if one["metadata"]["name"] == "rudolph-default"]
+    assert closed == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    labels = [pod["metadata"]["labels"] for pod in pods()]
+    open_ports: dict[str, set[int]] = {}
+    for one in policies:
+        selector = one["spec"]["podSelector"].get("matchLabels", {})
+        assert any(selector.items() <= set_of.items() for set_of in labels)
+        for rule in one["spec"].get("ingress", []):
+            open_ports.setdefault(selector["app.kubernetes.io/name"], set()).update(
+                port["port"] for port in rule["ports"]
+            )
+    served = {
+        pod["metadata"]["labels"]["app.kubernetes.io/name"]: {
+            port["containerPort"]
+            for container in pod["spec"]["containers"]
+            for port in container.get("ports", [])
+        }
+        for pod in pods()
+    }
+    assert open_ports == {name: ports for name, ports in served.items() if ports}
+
+
+def test_images_have_a_version_and_never_the_latest() -> None:
+    images = [service["image"] for service in compose()["services"].values() if "/" in service["image"]]
+    images += re.findall(r"^FROM (\S+/\S+)", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    assert len(images) >= 4
+    for image in images:
+        assert re.search(r":v?\d+(\.\d+)*[-.\w]*(@sha256:[0-9a-f]{64})?$", image), image
+        assert "latest" not in image
+
+
+def test_compose_does_not_start_redis_without_a_password() -> None:
+    services = compose()["services"]
+    assert services["redis"]["environment"]["RUDOLPH_REDIS_PASSWORD"].startswith("${RUDOLPH_REDIS_PASSWORD:?")
+    for name in ("api", "worker", "worker-cpu"):
+        assert (
+            "://rudolph:${RUDOLPH_REDIS_PASSWORD}@redis:"
+            in services[name]["environment"]["RUDOLPH_REDIS_URL"]
+        )
+    for name in ("redis", "api", "worker", "worker-cpu"):
+        assert services[name]["read_only"] is True
+        assert services[name]["cap_drop"] == ["ALL"]
+
+
+def test_the_redis_of_compose_serves_its_user_alone(tmp_path: Path) -> None:
+    port = free_port()
+    settings = (ROOT / "docker" / "redis.conf").read_text(encoding="utf-8")
+    settings = settings.replace("dir /data", f"dir {tmp_path}").replace("bind * -::*", f"port {port}")
+    (tmp_path / "settings.conf").write_text(settings, encoding="utf-8")
+    written = tmp_path / "redis.conf"
+    command = ["sh", str(ROOT / "docker" / "redis.sh"), str(tmp_path / "settings.conf"), str(written)]
+    without = subprocess.run(command, env={"PATH": os.environ["PATH"]}, capture_output=True, check=False)
+    assert without.returncode != 0
+    require("redis-server")
+    environment = {"PATH": os.environ["PATH"], "RUDOLPH_REDIS_PASSWORD": "geheim"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        with redis.Redis(port=port, socket_timeout=5) as anonymous:
+            _wait_for_ping(anonymous)
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                anonymous.keys()
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                anonymous.set("{rudolph}:epoch", "x")
+        _check_rights(f"redis://rudolph:geheim@127.0.0.1:{port}/0")
+        with pytest.raises(NotPermitted, match="WRONGPASS"):
+            _check_rights(f"redis://rudolph:falsch@127.0.0.1:{port}/0")
+    finally:
+        process.terminate()
+        process.wait(10)
+    assert written.stat().st_mode & 0o077 == 0
+    rule = written.read_text().split("user rudolph on >geheim ")[1].split()
+    assert rule == documented_rights()
+
+
+def _wait_for_ping(client: redis.Redis) -> None:
+    until = time.monotonic() + 10
+    while True:
+        try:
+            assert client.ping()
+            return
+        except redis.ConnectionError:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def _check_rights(url: str) -> None:
+    transport = SyncTransport(url, "rudolph", timeout_s=5)
+    try:
+        transport.check_rights(retry_for_s=1, replicas=1)
+    finally:
+        transport.close()
+
+
+def test_the_default_checkpoint_is_the_demo_everywhere() -> None:
+    volumes = [volume for one in compose()["services"].values() for volume in one.get("volumes", [])]
+    defaults = {
+        found[1] for volume in volumes if (found := re.match(r"\$\{RUDOLPH_MODEL_DIR:-([^}]*)\}:", volume))
+    }
+    assert [(ROOT / path).resolve() for path in defaults] == [DEFAULT]
+    assert (DEFAULT / "model.safetensors").is_file()
+    assert DEFAULT.is_relative_to(ROOT / "checkpoints")
+
+
+def test_what_scales_has_no_fixed_number_of_pods() -> None:
+    scaled = {one["spec"]["scaleTargetRef"]["name"] for one in of_kind("HorizontalPodAutoscaler")}
+    for one in of_kind("Deployment"):
+        assert ("replicas" in one["spec"]) == (one["metadata"]["name"] not in scaled)
+
+
+def test_the_cache_of_the_model_can_be_updated_and_workers_wait_for_it() -> None:
+    (download,) = of_kind("CronJob")
+    assert download["spec"]["suspend"]
+    (container,) = download["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    folder = container["args"][-1]
+    (worker,) = [one for one in of_kind("Deployment") if one["metadata"]["name"] == "rudolph-worker"]
+    (waits,) = worker["spec"]["template"]["spec"]["initContainers"]
+    assert f"{folder}/config.json" in waits["command"][-1]  # the file that a download writes last
+    variables = {
+        one["name"]: one.get("value") for one in worker["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    assert variables["RUDOLPH_MODEL"] == folder
+
+
+def test_the_images_have_the_version_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    images = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text(encoding="utf-8"))["images"]
+    assert {image["newTag"] for image in images} == {project["version"]}

@@ -1,6 +1,7 @@
 """The commands that draw, describe and classify, with a server and without one."""
 
 import base64
+import io
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.e2e.servers import ROOT, Server
+from tests.support.servers import ROOT, Server
 
 
 def rudolph(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -51,9 +52,11 @@ def test_generate_writes_the_pictures_that_the_server_draws(
 
 def test_caption_prints_a_text(where: list[str], tiny_v2: Path, tmp_path: Path) -> None:
     picture = tiny_v2 / "picture0.png"
-    greedy = ("--top-k", "1", "--template", "на картинке", *where)
+    template = ("--template", "на картинке", *where)
+    greedy = ("--top-k", "1", *template)
     expected = json.loads((tiny_v2 / "expected.json").read_text())["image2text.greedy.0"]["texts"][0]
     assert rudolph("caption", picture, *greedy).stdout.strip() == expected
+    assert rudolph("caption", picture, "--min-p", "1", *template).stdout.strip() == expected
     if "--server" in where:
         rudolph("caption", picture, "-o", tmp_path / "caption.txt", *greedy)
         assert (tmp_path / "caption.txt").read_text().strip() == expected
@@ -68,6 +71,39 @@ def test_classify_names_the_class(where: list[str], tiny_v2: Path, tmp_path: Pat
     if "--server" in where:
         rudolph("classify", tiny_v2 / "picture0.png", *expected["classes"], "-o", file, *options)
         assert json.loads(file.read_text())["class"] == expected["class"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("cat.jpg", "JPEG"), ("cat.WebP", "WEBP"), ("cat [/b] :dog:.png", "PNG")]
+)
+def test_suffix_chooses_the_format(server_v2: Server, tmp_path: Path, name: str, kind: str) -> None:
+    reply = rudolph("generate", "кот", "--server", server_v2.url, "-o", tmp_path / "new" / name)
+    with Image.open(tmp_path / "new" / name) as picture:
+        assert picture.format == kind
+    assert str(tmp_path / "new" / name) in reply.stdout
+
+
+def test_results_go_to_standard_output(server_v2: Server, tiny_v2: Path) -> None:
+    server = ("--server", server_v2.url, "-o", "-")
+    command = [sys.executable, "-m", "cli", "generate", "кот", *server, "--format", "jpeg"]
+    reply = subprocess.run(command, capture_output=True, check=True, cwd=ROOT, timeout=240)
+    assert Image.open(io.BytesIO(reply.stdout)).format == "JPEG"
+    assert b"seed" in reply.stderr
+    assert not (ROOT / "-").exists()
+    classes = ("кот [cat]", ":dog:")
+    printed = rudolph("classify", tiny_v2 / "picture0.png", *classes, *server).stdout
+    scores = json.loads(printed)["scores"]
+    assert {score["class"] for score in scores} == set(classes)
+    assert sum(score["probability"] for score in scores) == pytest.approx(1)
+    assert rudolph("caption", tiny_v2 / "picture0.png", *server, "--template", "на").stdout.startswith("на")
+
+
+def test_table_has_every_name_as_it_is_in_one_line_a_row(server_v2: Server, tiny_v2: Path) -> None:
+    classes = ("кот [cat]", ":dog:", "дом [/home]", "оченьдлинноеназвание" * 6)
+    table = rudolph("classify", tiny_v2 / "picture0.png", *classes, "--server", server_v2.url).stdout
+    assert len(table.splitlines()) == 1 + len(classes)
+    for name in classes:
+        assert name in table
 
 
 def test_doctor_finds_nothing_missing_here(tiny_v2: Path) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.servers import Server, serving
+from tests.support.servers import Server, serving
 
 LONG = {"prompt": "красный круг", "candidates": 256, "guidance": 0.5, "stream": True}
-"""512 rows in 16 slots: far longer than a client's leaving takes to be heard."""
+"""512 sequences in 16 slots take far longer than the server needs to notice that a client left."""
 
 
 def free_port() -> int:
@@ -39,7 +39,7 @@ def begin(server: Server, body: dict[str, Any]) -> tuple[socket.socket, str]:
     host, _, port = server.url.removeprefix("http://").partition(":")
     connection = socket.create_connection((host, int(port)), timeout=60)
     data = json.dumps(body).encode()
-    head = "POST /v1/text2image HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = "POST /v1/text2image HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     connection.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
     received = b""
     while b"\r\n\r\n" not in received:

@@ -1,11 +1,11 @@
-"""The Python examples of docs/clients.md, as they stand there, in order, against a running server."""
+"""The Python examples of docs/clients.md, unchanged and in order, against a running server."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.e2e.servers import ROOT, Server
+from tests.support.servers import ROOT, Server
 
 DOCUMENT = ROOT / "docs" / "clients.md"
 ADDRESS = "http://127.0.0.1:8000"

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.servers import Server, serving
+from tests.support.servers import Server, serving
 
 DRAWING = {"prompt": "старый кот у моря", "candidates": 96, "seed": 42, "return_codes": True}
 """Long enough to be killed in the middle."""
@@ -103,7 +103,7 @@ def test_killed_server_leaves_no_process_behind(tiny_v2: Path, tmp_path: Path) -
 
 
 def is_running(pid: int) -> bool:
-    """An orphan that nobody has reaped yet is a zombie: dead, but still known."""
+    """Return whether a process runs. An orphan that was not reaped yet is a zombie and does not run."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.servers import Server
+from tests.support.servers import Server
 
 SHAPE = {"message", "type", "param", "code"}
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.e2e.servers import Server
+from tests.support.servers import Server
 
 GREEDY = {"top_k": 1, "top_p": 1.0, "temperature": 1.0}
 PROMPTS = ("красный круг на белом фоне", "старый кот у моря", "большой синий мяч")
@@ -22,7 +22,7 @@ PICTURES = range(3)
 
 @dataclass(frozen=True)
 class Served:
-    """A checkpoint behind HTTP, and the values expected of it."""
+    """A server with a checkpoint, and the expected values."""
 
     server: Server
     folder: Path
@@ -114,7 +114,7 @@ def test_captions_are_the_reference_texts(served: Served) -> None:
         assert [text["text"]] == expected["texts"]
         assert text["count"] == 2
         if "tokens" in expected:
-            # The reference goes on behind eos; what it draws there is cut off.
+            # The reference continues after eos; its tokens there are cut off.
             assert text["tokens"] == expected["tokens"][: len(text["tokens"])]
 
 

@@ -1,5 +1,6 @@
 """What goes wrong at the start is said in one line, and nothing is left running."""
 
+import json
 import os
 import shutil
 import socket
@@ -9,9 +10,11 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
+import pytest
 
-from tests.e2e.servers import ROOT, Server, serving
-from tests.jobs.servers import RedisServer, free_port
+from tests.support.redis_servers import RedisServer, free_port
+from tests.support.servers import ROOT, Server, serving
 
 
 def serve(place: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
@@ -44,7 +47,7 @@ def test_damaged_checkpoint_ends_the_server_with_the_tensor_s_name(
     shutil.copy(tiny_v1 / "pytorch_model.bin", broken / "pytorch_model.bin")
     reply = serve(tmp_path / "data", "--model", broken, "--port", "0")
     assert reply.returncode == 78
-    assert "no worker could start" in last_line(reply)
+    assert "No worker could start" in last_line(reply)
     assert "model_not_loaded" in reply.stderr
     assert "text_embeddings" in reply.stderr
 
@@ -52,8 +55,27 @@ def test_damaged_checkpoint_ends_the_server_with_the_tensor_s_name(
 def test_second_server_on_the_same_data_is_refused(server_v2: Server, tmp_path: Path, tiny_v2: Path) -> None:
     data = server_v2.log.parent
     reply = serve(data, "--model", tiny_v2, "--port", "0")
-    assert "another server" in last_line(reply)
+    assert "Another server" in last_line(reply)
     assert server_v2.client.get("/health/ready").status_code == 200
+
+
+def test_data_are_served_again_after_an_older_redis_was_installed(tmp_path: Path, tiny_v2: Path) -> None:
+    """As `make serve`, `make test`, `make serve` on a fresh Debian: the tests install redis-server 7.0."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    with serving(tiny_v2, tmp_path, PATH="/nowhere") as server:
+        job = server.client.post("/v1/jobs", json={"task": "text2image", "input": {"prompt": "кот"}}).json()
+        written_by = json.loads((tmp_path / "redis" / "written-by.json").read_text())
+    assert written_by["program"] == "valkey"
+    refused = serve(tmp_path, "--model", tiny_v2, "--port", "0", "--redis-server", "redis-server")
+    assert refused.returncode == 78
+    assert "Valkey 9.1 wrote" in last_line(refused)
+    with serving(tiny_v2, tmp_path) as server:
+        assert server.client.get(f"/v1/jobs/{job['id']}").json()["state"] in (
+            "queued",
+            "running",
+            "succeeded",
+        )
 
 
 def test_wrong_setting_is_named(tmp_path: Path) -> None:
@@ -80,6 +102,10 @@ def test_keys_close_the_routes_and_the_printed_line_asks_for_one(tmp_path: Path,
         assert server.client.post("/v1/text2image", json=body, headers=headers).status_code == 200
         assert "$RUDOLPH_API_KEY" in server.text
         assert "a-long-enough-secret-key" not in server.text
+        children = {one.pid for one in psutil.Process(server.process.pid).children(recursive=True)}
+        assert set(server.worker_pids()) < children  # and the embedded Redis
+        for pid in children:
+            assert b"a-long-enough-secret-key" not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
 def test_api_and_worker_run_apart_on_one_redis(tmp_path: Path, tiny_v2: Path) -> None:

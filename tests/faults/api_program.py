@@ -9,9 +9,11 @@ import signal
 import sys
 from typing import Any
 
-from jobs.client import JobClient
-from jobs.link import AsyncLink
-from tests.jobs.samples import make_job
+from jobs.client.client import JobClient
+from jobs.redis import scripts
+from jobs.redis.retry import Send
+from jobs.redis.transport import AsyncTransport
+from tests.support.sample_jobs import make_job
 
 STEPS = ("before connecting", "before sending", "half sent", "after sending", "after the reply", "never")
 
@@ -23,13 +25,13 @@ def die() -> None:
 def arm(step: str) -> None:
     """Put the end where it belongs in the exchange with the server."""
 
-    async def exchange(self: AsyncLink, command: tuple[Any, ...], *_: object) -> tuple[Any, int]:
+    async def exchange(self: AsyncTransport, sending: Send) -> tuple[Any, int]:
         if step == "before connecting":
             die()
-        async with self._wires.borrow() as wire:
+        async with self._connections.acquire() as wire:
             if step == "before sending":
                 die()
-            packed = b"".join(wire.pack_command(*command))
+            packed = b"".join(wire.pack_command(*sending.command))
             if step == "half sent":
                 wire._writer.write(packed[: len(packed) // 2])
                 await wire._writer.drain()
@@ -43,15 +45,15 @@ def arm(step: str) -> None:
                 die()
             return reply, 0
 
-    AsyncLink._exchange = exchange  # type: ignore[method-assign, assignment]
+    AsyncTransport._send = exchange  # type: ignore[method-assign, assignment]
 
 
 async def main(url: str, queue: str, key: str, step: str) -> None:
     client = await JobClient.connect(url, queue=queue)
-    await client._link.run("stats", patience_s=1.0)
+    await client._transport.run(scripts.stats(), retry_for_s=1.0)
     if step != "never":
         # The script must be known, or the first exchange would only learn that it is not.
-        await client._link.command("SCRIPT", "LOAD", _submit_text())
+        await client._transport.command("SCRIPT", "LOAD", _submit_text())
         arm(step)
     submission = await client.submit(make_job("запрос", idempotency_key=key))
     print(f"ack {submission.id}", flush=True)
@@ -59,9 +61,7 @@ async def main(url: str, queue: str, key: str, step: str) -> None:
 
 
 def _submit_text() -> str:
-    from jobs.scripts import load_scripts
-
-    return load_scripts()["submit"].text
+    return scripts.load_scripts()["submit"].text
 
 
 if __name__ == "__main__":

@@ -12,17 +12,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jobs import keys
-from jobs.client import JobClient
-from jobs.errors import AdmissionError, JobNotFound, OutcomeUnknown, QueueUnavailable
-from jobs.job import Job, Task
-from jobs.limits import QueueLimits
-from jobs.requests import Text2TextRequest
-from jobs.results import Outcome, TextsResult
+from jobs.client.client import JobClient
+from jobs.contract.errors import AdmissionError, JobNotFound, OutcomeUnknown, QueueUnavailable
+from jobs.contract.job import Job
+from jobs.contract.limits import QueueLimits
+from jobs.contract.requests import Task, Text2TextRequest
+from jobs.contract.results import Outcome, TextsResult
+from jobs.redis import keys
 from tests.faults.fleet import Fleet
 from tests.faults.report import OnProgress, Report, Scale
 from tests.faults.worker_program import answer
-from tests.jobs.servers import RedisServer
+from tests.support.redis_servers import RedisServer
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Arena:
         await asyncio.gather(*(one_client() for _ in range(at_once)))
 
     async def until_done(self, num_jobs: int, timeout_s: float) -> bool:
-        """Wait until so many jobs reached a terminal state. False if they did not in time."""
+        """Wait until `num_jobs` jobs reached a terminal state. Return False if they did not in time."""
         give_up_at = time.monotonic() + timeout_s
         while time.monotonic() < give_up_at:
             with contextlib.suppress(QueueUnavailable):
@@ -197,7 +197,7 @@ class Arena:
                 self.show(job_id, await self.client.wait(job_id, None))
 
     async def _results(self) -> dict[str, bytes | None]:
-        link = self.client._link
+        link = self.client._transport
         ids = list(self.acknowledged)
         names = [keys.result(self.queue, job_id) for job_id in ids]
         found: list[bytes | None] = []

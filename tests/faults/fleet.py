@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from jobs.consumer import JobConsumer
-from jobs.errors import QueueError
+from jobs.contract.errors import QueueError
+from jobs.worker.consumer import JobConsumer
 from tests.faults.worker_program import WorkerPlan
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,10 @@ class Member:
 
 
 class Fleet:
-    """Keeps `size` workers running. `reports_crashes`: as a supervisor that tells the queue of each death."""
+    """Keeps `size` workers running. `reports_crashes`: report deaths to the queue, as a supervisor does.
+
+    `tree`: where the code of the workers is.
+    """
 
     def __init__(
         self,
@@ -36,11 +39,15 @@ class Fleet:
         size: int,
         reports_crashes: bool = False,
         clock_offsets_s: tuple[float, ...] = (),
+        prefix: tuple[str, ...] = (),
+        tree: Path = ROOT,
         **plan: float,
     ) -> None:
         self.url, self.queue, self.directory = url, queue, directory
         self.size = size
         self.plan = plan
+        self.prefix = prefix
+        self.tree = tree
         self.clock_offsets_s = clock_offsets_s
         self.reports_crashes = reports_crashes
         self.members: list[Member] = []
@@ -57,13 +64,13 @@ class Fleet:
                 try:
                     self._reporter.report_worker_crash(member.worker_id, message=f"exit code {code}")
                 except QueueError:
-                    continue  # told at the next visit
+                    continue  # reported at the next visit
             self.members.remove(member)
         while len(self.members) < self.size:
             self.members.append(self._start())
 
     def add(self) -> Member:
-        """One more than `size`, for as long as nobody is retired."""
+        """Start one more worker than `size`; the next retirement restores the number."""
         self.members.append(self._start())
         return self.members[-1]
 
@@ -92,7 +99,8 @@ class Fleet:
         return lines
 
     def _start(self) -> Member:
-        worker_id = f"worker-{uuid.uuid4().hex[:12]}"
+        # As a supervisor names them: a slot, and eight digits of this process.
+        worker_id = f"worker-{len(self.members)}-{uuid.uuid4().hex[:8]}"
         offsets = self.clock_offsets_s
         plan = WorkerPlan(
             url=self.url,
@@ -104,7 +112,13 @@ class Fleet:
         )
         self.num_started += 1
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.worker_program", msgspec.json.encode(plan).decode()],
-            cwd=ROOT,
+            [
+                *self.prefix,
+                sys.executable,
+                "-m",
+                "tests.faults.worker_program",
+                msgspec.json.encode(plan).decode(),
+            ],
+            cwd=self.tree,
         )
         return Member(worker_id, process)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tests.faults.arena import Arena, arena, durable_server, prompts
 from tests.faults.http_server import ApiProcess, Line, api_process, line_to, request_bytes
 from tests.faults.report import OnProgress, Report, Scale, quantile
-from tests.jobs.servers import RedisServer
+from tests.support.redis_servers import RedisServer
 
 _FLOOD_KEY, _MODEST_KEY = "flood-0123456789abcdef", "modest-0123456789abcdef"
 _MAX_DEPTH = 200
@@ -39,7 +39,7 @@ class _Flood:
     modest_refused: int = 0
 
     async def send(self, line: Line, every_s: float) -> None:
-        """As independent senders do: at random moments, whatever the answers."""
+        """Send requests at random times, independent of the responses."""
         body = {"task": "text2text", "input": {"prompt": "поток", "seed": 1}}
         next_at = time.monotonic()
         while (now := time.monotonic()) < self.ends_at:
@@ -124,7 +124,7 @@ def _judge_flood(report: Report, seen: _Flood, served: int, scale: Scale) -> Non
 
 
 async def slow_clients(scale: Scale, progress: OnProgress) -> Report:
-    """So many send a byte now and then, and so many read nothing: others go on, and they are cut off."""
+    """Slow senders and clients that do not read are cut off; other clients are not affected."""
     report = Report()
     patience = _SHORT_PATIENCE_S if scale.slack > 1 else _DEFAULT_PATIENCE_S
     measured_s = patience["write_timeout_s"] / 3

@@ -15,7 +15,7 @@ import msgspec
 
 from tests.faults.fleet import ROOT
 
-_READY = re.compile(r"RuDOLPH is ready on http://127\.0\.0\.1:(\d+)")
+_READY = re.compile(r"RuDOLPH is ready on http://[\d.]+:(\d+)")
 _START_TIMEOUT_S = 60.0
 _OPEN_STATES = ("01", "08")
 """Established; or closed by the client and not yet by the server."""
@@ -45,16 +45,24 @@ class ApiProcess:
 
 
 @contextmanager
-def api_process(redis_url: str, queue: str, **settings: str | int | float) -> Generator[ApiProcess]:
-    """An API with `settings` (names of app.settings) instead of its defaults."""
+def api_process(
+    redis_url: str,
+    queue: str,
+    *,
+    prefix: tuple[str, ...] = (),
+    tree: Path = ROOT,
+    **settings: str | int | float,
+) -> Generator[ApiProcess]:
+    """An API with `settings` (names of app.settings) instead of its defaults. `tree`: where its code is."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RUDOLPH_")}
     environment |= {f"RUDOLPH_{name.upper()}": str(value) for name, value in settings.items()}
     environment |= {"RUDOLPH_QUEUE_NAME": queue, "RUDOLPH_LOG_LEVEL": "WARNING"}
     command = [
-        sys.executable, "-m", "cli", "serve", "--workers", "0", "--port", "0", "--redis-url", redis_url,
+        *prefix, sys.executable, "-m", "cli", "serve", "--workers", "0", "--port", "0",
+        "--redis-url", redis_url,
     ]  # fmt: skip
     with tempfile.NamedTemporaryFile(prefix="api-", suffix=".log") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(command, cwd=tree, stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:
             yield ApiProcess(process, _wait_until_ready(process, Path(log.name)))
         finally:
@@ -103,7 +111,7 @@ def request_bytes(
     method: str, path: str, body: bytes = b"", key: str = "", *, announced: int | None = None
 ) -> bytes:
     """A request; `announced` is the length that its header claims, the true one by default."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: faults", "Content-Type: application/json"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
     if method == "POST":
         lines.append(f"Content-Length: {len(body) if announced is None else announced}")
     if key:

@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.faults.report import OnProgress, Report, Scale
-from tests.jobs.servers import RedisServer
 from tests.jobs.test_state_machine import QueueMachine
+from tests.support.redis_servers import RedisServer
 
 _CALLS_IN_A_STORY = 40
 

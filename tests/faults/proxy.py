@@ -5,7 +5,7 @@ import random
 import threading
 from dataclasses import dataclass
 
-from tests.jobs.servers import free_port
+from tests.support.redis_servers import free_port
 
 _SEVERED_POLL_S = 0.02
 _SETTLE_S = 0.05
@@ -23,7 +23,7 @@ class Weather:
 
 
 class Proxy:
-    """Stands before one server, in a thread of its own."""
+    """A proxy for one server, in its own thread."""
 
     def __init__(self, target_port: int, weather: Weather | None = None, *, seed: int = 0) -> None:
         self.port = free_port()
@@ -43,6 +43,16 @@ class Proxy:
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+    def redirect(self, port: int) -> None:
+        """Serve another server from now on, and reset all lines to the old one."""
+
+        def reset() -> None:
+            self._target_port = port
+            for side in self._sides:
+                side.transport.abort()
+
+        self._loop.call_soon_threadsafe(reset)
 
     def __enter__(self) -> "Proxy":
         self._thread.start()
@@ -80,7 +90,7 @@ class Proxy:
         self._sides.add(writer)
         pumps: list[asyncio.Task[None]] = []
         try:
-            await self._until_mended()  # as packets that nobody answers
+            await self._until_mended()  # like packets without an answer
             if self._ending:
                 return
             upstream, to_server = await asyncio.open_connection("127.0.0.1", self._target_port)

@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from jobs.server_binary import find_server
+from jobs.redis.server_binary import find_server
 from tests.faults.fleet import ROOT
-from tests.jobs.servers import preferred
+from tests.support.redis_servers import preferred
 
 Entry = dict[str, Any]
 
@@ -43,13 +43,13 @@ def circumstances() -> Entry:
 
 
 def load() -> float:
-    """Processes that want to run, mean of a minute."""
+    """Return the mean number of runnable processes in the last minute."""
     return round(os.getloadavg()[0], 2)
 
 
 def server_version() -> str:
     """Of the program that the rows start."""
-    program = preferred.get() or find_server()
+    program = preferred.get() or find_server().path
     output = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=True)
     return " ".join(output.stdout.split()[:3])
 

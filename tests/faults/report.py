@@ -1,4 +1,4 @@
-"""What a fault test is told and what it tells: its size, its figures, and the marks that it missed."""
+"""Input and output of a fault test: its size, its figures, and the marks that it missed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -1,22 +1,22 @@
-"""Faults of the Redis server and of the way to it: killed, emptied, full, and behind a bad network."""
+"""Faults of Redis and of the network to it: killed, emptied, full, unreliable."""
 
 import asyncio
 import contextlib
 import time
 
-from jobs.client import JobClient
-from jobs.errors import DataLost, QueueFull, QueueUnavailable
+from jobs.client.client import JobClient
+from jobs.contract.errors import DataLost, QueueFull, QueueUnavailable
 from tests.faults.arena import Arena, arena, durable_server, prompts
 from tests.faults.proxy import Proxy, Weather
 from tests.faults.report import OnProgress, Report, Scale
-from tests.jobs.samples import make_job
+from tests.support.sample_jobs import make_job
 
 NOT_READY_WITHIN_S = 2.0
 SERVING_WITHIN_S = 5.0
 
 
 async def killed_server(scale: Scale, progress: OnProgress) -> Report:
-    """Redis gets SIGKILL under load and comes back; nobody else is restarted."""
+    """Redis gets SIGKILL under load and restarts; no other process is restarted."""
     report = Report()
     with durable_server() as server:
         async with arena(server.url, progress) as ring:
@@ -40,7 +40,7 @@ async def killed_server(scale: Scale, progress: OnProgress) -> Report:
 
 
 async def emptied_server(scale: Scale, progress: OnProgress) -> Report:
-    """FLUSHALL under load: not ready, no false result, nothing made anew."""
+    """FLUSHALL under load: the server is not ready, shows no wrong result, and creates no new queue."""
     report = Report()
     with durable_server() as server:
         async with arena(server.url, progress) as ring:
@@ -114,7 +114,7 @@ async def bad_network(scale: Scale, progress: OnProgress) -> Report:
             await ring.submit_all(prompts(scale.jobs), at_once=48)
             report.mark("all jobs end", await ring.until_done(scale.jobs, 120 + scale.jobs / 5))
             proxy.weather = Weather()
-            await asyncio.sleep(6)  # whatever hangs on a silent line gives it up
+            await asyncio.sleep(6)  # connections without traffic time out
             await ring.check(report, lease_s=scale.lease_s)
             report.figures |= {
                 "replies swallowed": proxy.swallowed,
@@ -127,10 +127,10 @@ async def bad_network(scale: Scale, progress: OnProgress) -> Report:
 
 async def _num_keys_beside_the_mark(ring: Arena) -> int:
     """Of the queue's keys on the emptied server; the mark of the loss is meant to be there."""
-    found = await ring.client._link.command("KEYS", "*")
+    found = await ring.client._transport.command("KEYS", "*")
     return sum(not key.endswith(b":lost") for key in found)
 
 
 async def _num_job_keys(ring: Arena) -> int:
-    found = await ring.client._link.command("KEYS", "*")
+    found = await ring.client._transport.command("KEYS", "*")
     return sum(not key.endswith(b":boot") for key in found)

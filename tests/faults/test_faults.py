@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.server_binary import find_server, packaged_server
+from jobs.redis.server_binary import installed_servers
 from tests.faults.table import ROWS, Row
-from tests.jobs.servers import preferred
+from tests.support.redis_servers import preferred
 
 
 def silent(_: str, __: int, ___: int) -> None:
@@ -14,19 +14,19 @@ def silent(_: str, __: int, ___: int) -> None:
 
 
 def _cases() -> list[object]:
-    found = find_server()
-    others = {packaged_server()} - {found, None}
+    first, *others = [server.path for server in installed_servers()]
     return [
         pytest.param(row, program, id=f"{row.fault.__name__}-{program.name}")
         for row in ROWS
-        for program in (found, *(others if row.on_every_server else ()))
-        if program is not None
+        for program in (first, *(others if row.on_every_server else ()))
     ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("row", "program"), _cases())
 async def test_pass_marks_are_met_with(row: Row, program: Path) -> None:
+    if reason := row.why_not():
+        pytest.skip(reason)
     preferred.set(program)
     report = await row.fault(row.short, silent)
     assert report.missed == [], report.figures

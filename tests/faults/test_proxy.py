@@ -1,4 +1,4 @@
-"""The proxy itself: what passes, what does not, and that nothing of it is left behind."""
+"""The proxy itself: what it forwards, what it drops, and that it closes all its connections."""
 
 import gc
 import socket
@@ -8,7 +8,7 @@ from collections.abc import Generator
 import pytest
 
 from tests.faults.proxy import Proxy, Weather
-from tests.jobs.servers import RedisServer
+from tests.support.redis_servers import RedisServer
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The campaign's own book-keeping: a mark that is missed is told, and a report outlives an interruption."""
+"""The report of a campaign names missed marks, and it survives an interruption."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ from typing import Any
 import redis
 
 from tests.faults.proxy import Proxy
-from tests.jobs.servers import RedisServer, free_port
+from tests.support.redis_servers import RedisServer, free_port
 
 SERVICE = "queue"
 _QUORUM = 2

@@ -7,14 +7,14 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from jobs.client import JobClient
-from jobs.errors import QueueError
-from jobs.limits import QueueLimits
+from jobs.client.client import JobClient
+from jobs.contract.errors import QueueError
+from jobs.contract.limits import QueueLimits
 from tests.faults.arena import Arena, arena, prompts
 from tests.faults.fleet import Fleet
 from tests.faults.report import OnProgress, Report, Scale
 from tests.faults.topologies import Node, SentinelGroup, cluster, sentinel_group
-from tests.jobs.samples import make_job
+from tests.support.sample_jobs import make_job
 
 _CONFIRMED = QueueLimits(
     max_depth=100_000, tenant_max_jobs=100_000, wait_replicas=1, wait_timeout_ms=500, lease_s=1.0
@@ -100,8 +100,10 @@ async def _follow(ring: Arena, minority: JobClient, job_id: str) -> None:
 
 
 async def _submit_for(minority: JobClient, seconds: float, number: int) -> int:
-    """How many submissions to a master that nobody else sees were left without an answer. None may be
-    acknowledged: no replica can have it."""
+    """Return the number of unanswered submissions to an isolated primary.
+
+    None may be acknowledged, because no replica can have it.
+    """
     unanswered = 0
     ends_at = time.monotonic() + seconds
     while time.monotonic() < ends_at:

@@ -6,15 +6,15 @@ import random
 import signal
 import time
 
-from jobs import keys
-from jobs.job import JobState
+from jobs.contract.job import JobState
+from jobs.redis import keys
 from tests.faults.arena import Arena, arena, durable_server, prompts
 from tests.faults.fleet import Member
 from tests.faults.report import OnProgress, Report, Scale
 
 
 async def killed_workers(scale: Scale, progress: OnProgress) -> Report:
-    """A worker gets SIGKILL again and again under load, and nobody reports it: only its leases run out."""
+    """A worker repeatedly gets SIGKILL under load. No process reports it, so only its leases expire."""
     report = Report()
     with durable_server() as server:
         async with arena(server.url, progress) as ring:
@@ -141,7 +141,7 @@ async def rolling_restart(scale: Scale, progress: OnProgress) -> Report:
 
 
 async def wrong_clocks(scale: Scale, progress: OnProgress) -> Report:
-    """Clocks of workers are a minute ahead and a minute behind: nobody may notice."""
+    """Clocks of workers are a minute fast or slow, without any effect on jobs."""
     report = Report()
     with durable_server() as server:
         async with arena(server.url, progress) as ring:
@@ -166,7 +166,7 @@ async def _steady_load(ring: Arena, max_waiting: int, enough: asyncio.Event) -> 
 
 
 async def _held(ring: Arena, worker_id: str) -> dict[str, int]:
-    flat = await ring.client._link.command("HGETALL", f"{keys.prefix(ring.queue)}held:{worker_id}")
+    flat = await ring.client._transport.command("HGETALL", f"{keys.prefix(ring.queue)}held:{worker_id}")
     pairs = zip(flat[::2], flat[1::2], strict=True)
     return {job_id.decode(): int(attempt) for job_id, attempt in pairs}
 
@@ -185,7 +185,7 @@ async def _time_until_taken_back(ring: Arena, held: dict[str, int]) -> float:
 async def _until_claiming(ring: Arena, member: Member) -> None:
     """As an update waits for the new worker to be ready."""
     key = f"{keys.prefix(ring.queue)}consumer:{member.worker_id}"
-    while not await ring.client._link.command("EXISTS", key):
+    while not await ring.client._transport.command("EXISTS", key):
         await asyncio.sleep(0.05)
 
 

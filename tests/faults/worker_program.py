@@ -17,13 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
+from prometheus_client import CollectorRegistry
 
-from jobs.consumer import JobConsumer
-from jobs.errors import QueueError
-from jobs.replies import ClaimedJob, CommitReply
-from jobs.requests import Text2TextRequest
-from jobs.results import GeneratedText, TextsResult
-from tests.jobs.samples import make_worker
+from jobs.contract.errors import QueueError
+from jobs.contract.requests import Text2TextRequest
+from jobs.contract.results import GeneratedText, TextsResult
+from jobs.worker.consumer import JobConsumer
+from jobs.worker.replies import ClaimedJob, CommitReply
+from telemetry.metrics import WorkerMetrics, exposition
+from tests.support.sample_jobs import make_worker
 
 
 class WorkerPlan(msgspec.Struct, frozen=True):
@@ -44,7 +47,11 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     heeds_losses: bool = True
     """Give up jobs whose lease is gone; without it they are committed late, and the fence has to hold."""
     heartbeats: bool = False
-    """Say what model it is, as an API needs it."""
+    """Say what model it is, as an API needs it, with metrics."""
+    hangs_always: float = 0.0
+    """Not 0: `hang` stops every attempt."""
+    gpu_reserved: float = 0.0
+    """Share of its device's memory that the metrics report as reserved."""
 
 
 def answer(prompt: str, seed: int) -> str:
@@ -69,6 +76,9 @@ class Worker:
         self.lock = threading.Lock()
         self.draining = threading.Event()
         self.journal = Path(plan.journal)
+        self.metrics = WorkerMetrics(CollectorRegistry())
+        self.metrics.gpu_memory_bytes.labels("reserved").set(plan.gpu_reserved)
+        self.metrics.gpu_memory_bytes.labels("total").set(1.0 if plan.gpu_reserved else 0.0)
 
     def serve(self) -> None:
         signal.signal(signal.SIGTERM, lambda *_: self.draining.set())
@@ -96,6 +106,7 @@ class Worker:
     def consumer_holds(self, claimed: ClaimedJob) -> None:
         with self.lock:
             self.running[claimed.job.id] = Running(claimed, self.plan.steps)
+        self.metrics.queue_seconds.observe(claimed.queued_s)
 
     def _step(self) -> None:
         time.sleep(self.plan.step_s)
@@ -114,7 +125,7 @@ class Worker:
         assert isinstance(request, Text2TextRequest)
         if request.prompt.startswith("poison"):
             os.kill(os.getpid(), signal.SIGKILL)
-        if request.prompt.startswith("hang") and claimed.attempt == 1:
+        if request.prompt.startswith("hang") and (claimed.attempt == 1 or self.plan.hangs_always):
             time.sleep(3600)
 
     def _commit(self, job_id: str, claimed: ClaimedJob) -> None:
@@ -142,7 +153,10 @@ class Worker:
             if os.getppid() != tester:
                 os._exit(71)  # the test was killed; its workers must not go on without it
             if self.plan.heartbeats:
-                self._call(lambda: self.consumer.heartbeat(make_worker(self.plan.worker_id)))
+                info = structs.replace(
+                    make_worker(self.plan.worker_id), metrics=exposition(self.metrics.registry)
+                )
+                self._call(lambda info=info: self.consumer.heartbeat(info))
             now = time.monotonic()
             with self.lock:
                 stuck = [job for job in self.running.values() if now - job.moved_at > self.plan.watchdog_s]
@@ -150,6 +164,7 @@ class Worker:
                 os._exit(70)
             holds = self._holds()
             reply = self._call(lambda holds=holds: self.consumer.renew(holds))
+            self.metrics.lease_lost_total.inc(len(reply.lost) if reply else 0)
             with self.lock:
                 for job_id in (reply.lost | reply.cancelled) if reply and self.plan.heeds_losses else ():
                     if job_id in self.running and self.running[job_id].claimed.attempt == holds[job_id]:

@@ -1,4 +1,4 @@
-"""`make fuzz`: Schemathesis over the OpenAPI document against a running server, then Atheris on pictures.
+"""`make fuzz`: raw HTTP messages and Schemathesis against a running server, then Atheris on pictures.
 
 python -m tests.fuzz [--cases N] [--picture-runs N] [--seed N] [--report FILE]
 
@@ -13,12 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.e2e.servers import ROOT, serving
 from tests.fuzz import picture_fuzzer
 from tests.fuzz.campaign import KEY, Campaign
+from tests.fuzz.message_fuzzer import Fuzzer
+from tests.support.servers import ROOT, serving
 
 CHECKPOINT = ROOT / "tests" / "fixtures" / "tiny-v2"
 CASES_A_TURN = 4000
@@ -29,7 +31,9 @@ PARALLEL = 2
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
-    parser.add_argument("--cases", type=int, default=50_000, help="requests by Schemathesis at least")
+    parser.add_argument(
+        "--cases", type=int, default=50_000, help="raw conversations, and requests by Schemathesis at least"
+    )
     parser.add_argument("--picture-runs", type=int, default=1_000_000, help="files by Atheris")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, default=Path("reports/fuzz.json"))
@@ -37,6 +41,7 @@ def main() -> int:
     console = Console()
     report: dict[str, Any] = {"seed": options.seed}
     if options.cases:
+        report["messages"] = fuzz_messages(options.cases, options.seed, console)
         report["requests"] = fuzz_requests(options.cases, options.seed, console)
     if options.picture_runs:
         report["pictures"] = picture_fuzzer.run(options.picture_runs, options.seed, console)
@@ -45,6 +50,20 @@ def main() -> int:
     options.report.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     console.print(f"report: {options.report}; {'passed' if passed else 'FAILED'}")
     return 0 if passed else 1
+
+
+def fuzz_messages(num_cases: int, seed: int, console: Console) -> dict[str, Any]:
+    """Random upgrades, chunk framing, trailers and charsets over sockets."""
+    with (
+        tempfile.TemporaryDirectory(prefix="rudolph-fuzz-") as place,
+        serving(CHECKPOINT, Path(place) / "server", RUDOLPH_API_KEYS=f"fuzz={KEY}") as server,
+    ):
+        started_s = time.monotonic()
+        fuzzer = Fuzzer(httpx.URL(server.url).port or 80, server.process.pid, KEY, seed)
+        fuzzer.run(num_cases, console)
+        summary = fuzzer.summary(server.text) | {"wall_s": round(time.monotonic() - started_s, 1)}
+    console.print_json(data=summary)
+    return summary
 
 
 def fuzz_requests(num_cases: int, seed: int, console: Console) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.e2e.servers import ROOT
+from tests.support.servers import ROOT
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"
 KEY = "fuzz-key-0123456789"
@@ -21,8 +21,8 @@ CASES_AN_EXAMPLE = 20
 """About as many operations as there are; only the length of a round hangs on it."""
 ROUND_TIMEOUT_S = 1200
 BROKEN_OFF = "Unsupported type: 'Binary'"
-"""Schemathesis 4.32 trips over its own value when it bends a form with files, before it has sent it: the
-rest of that operation's requests falls out of the round. Told apart from what the server did wrong."""
+"""Schemathesis 4.32 fails on its own value when it mutates a form with files, before it sends the form. The
+other requests of that operation are skipped. This is counted separately from faults of the server."""
 
 
 class Campaign:

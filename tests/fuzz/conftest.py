@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.servers import Server, serving
+from tests.support.servers import Server, serving
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from tests.fuzz.files import (
+from tests.fuzz.pngs import pngs
+from tests.support.hostile_files import (
     ACCEPTED,
     ANIMATED,
     DAMAGED,
@@ -30,7 +31,6 @@ from tests.fuzz.files import (
     saved,
     turned,
 )
-from tests.fuzz.pngs import pngs
 
 
 def corpus() -> list[Hostile]:
@@ -121,7 +121,7 @@ def _animations() -> list[Hostile]:
 
 
 def _truncated() -> list[Hostile]:
-    """Each format in each of its kinds, cut behind its signature, in its header, and in its data."""
+    """Each format in each of its kinds, cut after its signature, in its header, and in its data."""
     kinds: dict[str, bytes] = {
         "png": saved(noise()),
         "png-palette": saved(noise().quantize(16)),

@@ -15,8 +15,8 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.e2e.servers import ROOT
 from tests.fuzz.corpus import corpus
+from tests.support.servers import ROOT
 
 MAX_SEED_BYTES = 20_000
 """Larger files would slow every mutation of theirs; their rules are tested one by one."""

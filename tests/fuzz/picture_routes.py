@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.fuzz.files import noise, saved
+from tests.support.hostile_files import noise, saved
 
 GOOD = saved(noise(32))
 GOOD_TEXT = base64.b64encode(GOOD).decode()
@@ -27,7 +27,7 @@ class Place:
     others: tuple[tuple[str, bytes], ...] = ()
     """Further pictures of the form."""
     takes_any: bool = True
-    """False: it wants something of a picture besides, such as transparency."""
+    """False: the image must meet further conditions, such as transparency."""
 
     @property
     def refusal(self) -> int:
@@ -52,7 +52,7 @@ class Place:
 
 def _message(url: str) -> dict[str, Any]:
     return {
-        "model": "tiny",
+        "model": "rudolph",
         "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}],
     }
 

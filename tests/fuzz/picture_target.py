@@ -10,8 +10,10 @@ import atheris
 
 with atheris.instrument_imports(
     include=[
-        "app.pictures",
-        "app.picture_files",
+        "app.uploads",
+        "images.decoding",
+        "images.exif",
+        "images.structure",
         "model.images",
         "PIL.ImageFile",
         "PIL.PngImagePlugin",
@@ -22,16 +24,16 @@ with atheris.instrument_imports(
     enable_loader_override=False,
 ):
     from app.errors import ApiError
-    from app.pictures import decode_fully
-    from model.images import PictureError, open_picture, to_square_pixels
+    from app.uploads import decode_fully
+    from model.images import ImageError, open_image, to_square_pixels
 
 
 def check(data: bytes) -> None:
     """Raises for anything but a clear refusal or a whole picture."""
     accepted = _accepted(data)
     try:
-        picture = open_picture(data)
-    except PictureError as error:
+        picture = open_image(data)
+    except ImageError as error:
         if accepted:
             raise AssertionError("the API takes what the worker refuses") from error
         return

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.servers import serving
 from tests.fuzz.campaign import KEY, Campaign
+from tests.support.servers import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 WANTED = 200

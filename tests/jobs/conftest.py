@@ -1,4 +1,4 @@
-"""Real servers of every kind found here, and a queue of its own name for each test."""
+"""Fixtures: a real server of every installed program, and a new queue for each test."""
 
 import uuid
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -6,20 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from jobs import server_binary
-from jobs.client import JobClient
-from jobs.consumer import JobConsumer
-from jobs.limits import QueueLimits
-from jobs.link import SyncLink
-from tests.jobs.servers import RedisServer
+from jobs.client.client import JobClient
+from jobs.contract.limits import QueueLimits
+from jobs.redis import server_binary
+from jobs.redis.transport import SyncTransport
+from jobs.worker.consumer import JobConsumer
+from tests.support.redis_servers import RedisServer
 
 
-def _binaries() -> list[Path]:
-    found = [server_binary.find_server(), server_binary.packaged_server()]
-    return sorted({path for path in found if path is not None})
+def binaries() -> list[Path]:
+    return [server.path for server in server_binary.installed_servers()]
 
 
-@pytest.fixture(scope="session", params=_binaries(), ids=lambda path: path.name)
+@pytest.fixture(scope="session", params=binaries(), ids=lambda path: path.name)
 def server(request: pytest.FixtureRequest) -> Generator[RedisServer]:
     with RedisServer(binary=request.param) as running:
         yield running
@@ -32,10 +31,10 @@ def queue() -> str:
 
 @pytest.fixture
 async def clients(server: RedisServer, queue: str) -> AsyncGenerator[Callable[..., object]]:
-    """Makes clients with the limits given; closes them behind the test."""
+    """Makes clients with the limits given; closes them after the test."""
     made: list[JobClient] = []
 
-    async def make(url: str = server.url, **limits: int) -> JobClient:
+    async def make(url: str = server.url, **limits: float) -> JobClient:
         made.append(await JobClient.connect(url, queue=queue, limits=QueueLimits(**limits)))
         return made[-1]
 
@@ -53,7 +52,7 @@ async def client(server: RedisServer, queue: str) -> AsyncGenerator[JobClient]:
 
 @pytest.fixture
 def consumers(server: RedisServer, queue: str) -> Generator[Callable[..., JobConsumer]]:
-    """Makes consumers; closes them behind the test."""
+    """Makes consumers; closes them after the test."""
     made: list[JobConsumer] = []
 
     def make(worker_id: str | None = None, lease_s: float = 15.0, url: str = server.url) -> JobConsumer:
@@ -72,8 +71,8 @@ def consumer(consumers: Callable[..., JobConsumer]) -> JobConsumer:
 
 
 @pytest.fixture
-def link(server: RedisServer, queue: str) -> Generator[SyncLink]:
+def transport(server: RedisServer, queue: str) -> Generator[SyncTransport]:
     """The scripts themselves, for what client and consumer would never send twice."""
-    opened = SyncLink(server.url, queue, timeout_s=5)
+    opened = SyncTransport(server.url, queue, timeout_s=5)
     yield opened
     opened.close()

@@ -1,4 +1,4 @@
-"""A task that is told to end does so, whatever the library makes of its cancellation."""
+"""A cancelled task ends, although redis-py can swallow the cancellation."""
 
 import asyncio
 import contextlib
@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
-from jobs.client import JobClient
-from tests.jobs.samples import make_job
+from jobs.client.client import JobClient
+from tests.support.sample_jobs import make_job
 
 
 @pytest.fixture
 async def forgetful(client: JobClient, monkeypatch: pytest.MonkeyPatch) -> JobClient:
-    """A client whose pool loses the cancellation of those who wait for a connection, as redis-py does when it
-    comes in the moment in which it looks whether a connection is still good."""
-    pool: Any = client._link._client.connection_pool
+    """A client whose pool swallows the cancellation of tasks that wait for a connection.
+
+    redis-py does this when the cancellation arrives while it checks the health of a connection.
+    """
+    pool: Any = client._transport._client.connection_pool
     obtain = pool.get_connection
 
     async def obtain_and_forget() -> Any:
@@ -28,7 +30,7 @@ async def forgetful(client: JobClient, monkeypatch: pytest.MonkeyPatch) -> JobCl
 
 async def test_cancelled_waiter_leaves(forgetful: JobClient) -> None:
     submission = await forgetful.submit(make_job())
-    await forgetful._link._wires.close()  # so that the next command needs a connection of the pool
+    await forgetful._transport._connections.close()  # so that the next command needs a connection of the pool
     waiting = asyncio.create_task(forgetful.wait(submission.id, None))
     await asyncio.sleep(0.1)
     waiting.cancel()
@@ -36,9 +38,9 @@ async def test_cancelled_waiter_leaves(forgetful: JobClient) -> None:
     assert waiting.cancelled()
 
 
-async def test_waiter_is_told_when_its_time_is_over(forgetful: JobClient) -> None:
+async def test_waiter_gets_a_timeout_error_in_time(forgetful: JobClient) -> None:
     submission = await forgetful.submit(make_job())
-    await forgetful._link._wires.close()  # so that the next command needs a connection of the pool
+    await forgetful._transport._connections.close()  # so that the next command needs a connection of the pool
     waiting = asyncio.create_task(forgetful.wait(submission.id, 0.1))
     await asyncio.wait({waiting}, timeout=2)
     assert waiting.done()

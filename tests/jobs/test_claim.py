@@ -5,15 +5,16 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs import keys
-from jobs.client import JobClient
-from jobs.consumer import JobConsumer
-from jobs.errors import QueueUnavailable
-from jobs.job import JobState
-from jobs.link import SyncLink
-from jobs.results import JobFailure
-from tests.jobs.samples import commit, make_job
-from tests.jobs.servers import RedisServer
+from jobs.client.client import JobClient
+from jobs.contract.errors import QueueUnavailable
+from jobs.contract.job import JobState
+from jobs.contract.results import JobFailure
+from jobs.redis import keys, scripts
+from jobs.redis.retry import Send
+from jobs.redis.transport import SyncTransport
+from jobs.worker.consumer import JobConsumer
+from tests.support.redis_servers import RedisServer
+from tests.support.sample_jobs import commit, make_job
 
 
 def _order(consumer: JobConsumer, num: int) -> list[str]:
@@ -61,9 +62,9 @@ async def test_flood_of_one_tenant_delays_another_by_one_turn(
 
 async def test_shares_are_counted_in_rows(client: JobClient, consumer: JobConsumer) -> None:
     for _ in range(10):
-        await client.submit(make_job(tenant="wide", rows=8))
+        await client.submit(make_job(tenant="wide", num_sequences=8))
     for _ in range(80):
-        await client.submit(make_job(tenant="narrow", rows=1))
+        await client.submit(make_job(tenant="narrow", num_sequences=1))
     order = _order(consumer, 45)
     assert order.count("wide") == pytest.approx(5, abs=1)
 
@@ -79,10 +80,15 @@ async def test_tenant_that_was_idle_saves_nothing_up(client: JobClient, consumer
     assert _order(consumer, 10).count("busy") >= 4
 
 
-async def test_repeated_claim_gets_the_same_jobs(client: JobClient, link: SyncLink) -> None:
+def claim(transport: SyncTransport, session: str, *, number: int, limit: int) -> list[list[bytes]]:
+    call = scripts.claim(worker="w", session=session, number=number, limit=limit, lease_s=15.0, model="")
+    return transport.run(call, retry_for_s=1)
+
+
+async def test_repeated_claim_gets_the_same_jobs(client: JobClient, transport: SyncTransport) -> None:
     for _ in range(4):
         await client.submit(make_job())
-    claims = [link.run("claim", "w", "session", 1, 2, 15.0, patience_s=1) for _ in range(3)]
+    claims = [claim(transport, "session", number=1, limit=2) for _ in range(3)]
     ids = [[fields[0] for fields in claim] for claim in claims]
     assert ids[0] == ids[1] == ids[2]
     assert [fields[1] for fields in claims[2]] == [b"1", b"1"]
@@ -90,36 +96,38 @@ async def test_repeated_claim_gets_the_same_jobs(client: JobClient, link: SyncLi
 
 
 async def test_repeated_claim_leaves_out_what_is_no_longer_held(
-    client: JobClient, link: SyncLink, consumer: JobConsumer
+    client: JobClient, transport: SyncTransport, consumer: JobConsumer
 ) -> None:
     for _ in range(2):
         await client.submit(make_job())
-    first, second = (fields[0] for fields in link.run("claim", "w", "s", 1, 2, 15.0, patience_s=1))
-    link.run("release", "w", first, 1, patience_s=1)
+    first, second = (fields[0] for fields in claim(transport, "s", number=1, limit=2))
+    transport.run(scripts.release(worker="w", held={first.decode(): 1}), retry_for_s=1)
     consumer.claim(1)
-    assert [fields[0] for fields in link.run("claim", "w", "s", 1, 2, 15.0, patience_s=1)] == [second]
+    assert [fields[0] for fields in claim(transport, "s", number=1, limit=2)] == [second]
 
 
-async def test_claim_that_arrives_late_takes_nothing(client: JobClient, link: SyncLink) -> None:
-    link.run("claim", "w", "session", 2, 1, 15.0, patience_s=1)
+async def test_claim_that_arrives_late_takes_nothing(client: JobClient, transport: SyncTransport) -> None:
+    claim(transport, "session", number=2, limit=1)
     await client.submit(make_job())
-    assert link.run("claim", "w", "session", 1, 1, 15.0, patience_s=1) == []
-    assert len(link.run("claim", "w", "new session", 1, 1, 15.0, patience_s=1)) == 1
+    assert claim(transport, "session", number=1, limit=1) == []
+    assert len(claim(transport, "new session", number=1, limit=1)) == 1
 
 
 async def test_claim_whose_answer_was_lost_is_answered_by_the_next_call(
     client: JobClient, server: RedisServer, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await client.submit(make_job())
-    consumer = JobConsumer(server.url, queue=queue, worker_id="w", patience_s=0.0)
-    send = SyncLink._send
+    consumer = JobConsumer(server.url, queue=queue, worker_id="w", retry_for_s=0.0)
+    send = SyncTransport._send
 
-    def lose_the_answer(self: SyncLink, *arguments: object) -> object:
-        send(self, *arguments)  # type: ignore[arg-type]
+    def lose_the_answer(self: SyncTransport, step: Send) -> object:
+        reply = send(self, step)
+        if step.command[0] == "GET":  # the epoch
+            return reply
         raise ConnectionResetError
 
     with monkeypatch.context() as patch:
-        patch.setattr(SyncLink, "_send", lose_the_answer)
+        patch.setattr(SyncTransport, "_send", lose_the_answer)
         with pytest.raises(QueueUnavailable):
             consumer.claim(1)
     assert (await client.stats()).running == 1
@@ -145,7 +153,9 @@ async def test_job_past_its_deadline_expires_instead_of_running(
     assert status.failure.code == "deadline_exceeded"
 
 
-async def test_queued_job_expires_even_when_nobody_claims(client: JobClient, consumer: JobConsumer) -> None:
+async def test_queued_job_expires_even_when_no_worker_claims(
+    client: JobClient, consumer: JobConsumer
+) -> None:
     job = make_job(deadline_s=0.05)
     await client.submit(job)
     await asyncio.sleep(0.1)
@@ -172,13 +182,13 @@ async def test_waiting_worker_returns_within_a_second(client: JobClient, consume
     assert 0.8 <= loop.time() - started <= 1.5
 
 
-async def test_worker_before_the_first_api_is_told_to_wait(consumer: JobConsumer) -> None:
+async def test_worker_before_the_first_api_gets_queue_unavailable(consumer: JobConsumer) -> None:
     with pytest.raises(QueueUnavailable, match="not been initialised"):
         JobConsumer.claim(_impatient(consumer), 1)
 
 
 def _impatient(consumer: JobConsumer) -> JobConsumer:
-    consumer._patience_s = 0.0
+    consumer._retry_for_s = 0.0
     return consumer
 
 

@@ -7,21 +7,22 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from jobs import codec
-from jobs.errors import CodecError
-from jobs.events import PartialImage, Progress, StateChanged
-from jobs.job import Job, JobState, Task
-from jobs.requests import (
+from jobs.contract import codec
+from jobs.contract.errors import CodecError
+from jobs.contract.events import PartialImage, Progress, StateChanged
+from jobs.contract.job import Job, JobState
+from jobs.contract.requests import (
     ClassifyRequest,
     Codes,
     ImagePrompt,
     RankImagesRequest,
     Request,
+    Task,
     Text2ImageRequest,
     Text2TextRequest,
 )
-from jobs.results import GeneratedImage, ImagesResult, JobFailure
-from tests.jobs.samples import make_job, make_result, make_worker
+from jobs.contract.results import GeneratedImage, ImagesResult, JobFailure
+from tests.support.sample_jobs import make_job, make_result, make_worker
 
 requests = st.one_of(
     st.builds(Text2TextRequest),
@@ -44,7 +45,7 @@ def test_every_job_survives_the_codec(request: Request, task: Task) -> None:
     assert codec.decode_job(data) == job
 
 
-def test_pictures_stay_raw_bytes() -> None:
+def test_images_stay_raw_bytes() -> None:
     picture = bytes(range(256)) * 4
     result = ImagesResult((GeneratedImage(picture, seed=1),))
     data = codec.encode_outcome(result)
@@ -102,7 +103,7 @@ def test_newer_fields_are_ignored_by_this_release() -> None:
     assert codec.decode_outcome(data) == JobFailure("a", "b")
 
 
-def test_digest_tells_requests_apart() -> None:
+def test_different_requests_have_different_digests() -> None:
     same = codec.request_digest(Text2TextRequest("а", seed=1))
     assert same == codec.request_digest(Text2TextRequest("а", seed=1))
     assert same != codec.request_digest(Text2TextRequest("а", seed=2))
@@ -129,11 +130,11 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def test_a_traced_job_is_read_by_the_release_before_and_its_job_by_this_one() -> None:
-    data = codec.encode_job(make_job(id="a", trace=TRACEPARENT, rows=3))
+    data = codec.encode_job(make_job(id="a", trace=TRACEPARENT, num_sequences=3))
     assert TRACEPARENT.encode() in data
     assert codec.decode_job(data).trace == TRACEPARENT
     old = msgspec.msgpack.decode(data[2:], type=JobOfTheReleaseBefore)
     assert (old.id, old.rows, old.request) == ("a", 3, make_job().request)
     written_by_old = data[:2] + msgspec.msgpack.encode(old)
     assert TRACEPARENT.encode() not in written_by_old
-    assert codec.decode_job(written_by_old) == make_job(id="a", rows=3)
+    assert codec.decode_job(written_by_old) == make_job(id="a", num_sequences=3)

@@ -4,14 +4,14 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from jobs import keys
-from jobs.client import JobClient
-from jobs.consumer import JobConsumer
-from jobs.job import JobState
-from jobs.replies import CommitReply
-from jobs.results import JobFailure
-from tests.jobs.samples import commit, make_job, make_result
-from tests.jobs.servers import RedisServer
+from jobs.client.client import JobClient
+from jobs.contract.job import JobState
+from jobs.contract.results import JobFailure
+from jobs.redis import keys
+from jobs.worker.consumer import JobConsumer
+from jobs.worker.replies import CommitReply
+from tests.support.redis_servers import RedisServer
+from tests.support.sample_jobs import commit, make_job, make_result
 
 
 async def test_repeated_commit_is_accepted_and_changes_nothing(

@@ -1,4 +1,4 @@
-"""What happens when Redis is there and its data are not: nobody pretends, nobody starts anew by himself."""
+"""Redis is reachable but has lost its data: every call fails until an operator accepts the loss."""
 
 import asyncio
 import uuid
@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs import keys
-from jobs.client import JobClient
-from jobs.consumer import JobConsumer
-from jobs.errors import DataLost, QueueUnavailable
-from tests.jobs.samples import commit, make_job
-from tests.jobs.servers import RedisServer
+from jobs.client.client import JobClient
+from jobs.contract.errors import DataLost, QueueUnavailable
+from jobs.redis import keys
+from jobs.worker.consumer import JobConsumer
+from tests.support.redis_servers import RedisServer
+from tests.support.sample_jobs import commit, make_job
 
 
 async def _lose_data(server: RedisServer, queue: str) -> None:
@@ -38,7 +38,7 @@ async def test_lost_data_make_the_queue_unavailable(
         consumer.claim(1)
 
 
-async def test_waiting_clients_hear_of_the_loss(client: JobClient, server: RedisServer, queue: str) -> None:
+async def test_waiting_clients_get_data_lost(client: JobClient, server: RedisServer, queue: str) -> None:
     job = make_job()
     await client.submit(job)
     waiting = asyncio.create_task(client.wait(job.id, 10))
@@ -61,7 +61,7 @@ async def test_emptied_server_is_not_taken_for_a_new_one(
     await client.submit(make_job())
     await _lose_data(server, queue)
     with pytest.raises(DataLost):
-        await client.ping()  # whoever knew the data leaves a mark
+        await client.ping()  # a process that knew the data leaves a mark
     with pytest.raises(DataLost):
         await JobClient.connect(server.url, queue=queue)
 

@@ -1,22 +1,22 @@
 """Leases: kept by renewing, lost by silence, given back in order, and patient after a restart."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
-from jobs import keys
-from jobs.client import JobClient
-from jobs.consumer import JobConsumer
-from jobs.events import Progress
-from jobs.job import JobState
-from jobs.limits import QueueLimits
-from jobs.link import SyncLink
-from jobs.replies import CommitReply
-from tests.jobs.samples import commit, make_job
-from tests.jobs.servers import RedisServer
+from jobs.client.client import JobClient
+from jobs.contract.events import Progress
+from jobs.contract.job import JobState
+from jobs.redis import keys
+from jobs.worker.consumer import JobConsumer
+from jobs.worker.replies import CommitReply
+from tests.support.redis_servers import RedisServer
+from tests.support.sample_jobs import commit, make_job
 
 Consumers = Callable[..., JobConsumer]
+Clients = Callable[..., Coroutine[Any, Any, JobClient]]
 
 
 async def test_renewed_job_stays_with_its_worker(client: JobClient, consumers: Consumers) -> None:
@@ -61,7 +61,7 @@ async def test_lost_lease_is_named_by_renew(client: JobClient, consumers: Consum
     assert reply.cancelled == frozenset()
 
 
-async def test_expired_lease_may_be_renewed_while_nobody_took_the_job(
+async def test_expired_lease_may_be_renewed_while_no_worker_took_the_job(
     client: JobClient, consumers: Consumers
 ) -> None:
     job = make_job()
@@ -86,14 +86,14 @@ async def test_job_committed_a_moment_ago_is_not_called_lost(
 
 async def test_reaping_is_bounded(client: JobClient, consumers: Consumers) -> None:
     await asyncio.gather(*(client.submit(make_job()) for _ in range(130)))
-    silent, other = consumers(lease_s=0.1), consumers(lease_s=0.1)
+    silent, other = consumers(lease_s=1.0), consumers(lease_s=1.0)
     silent.claim(130)
-    await asyncio.sleep(0.15)
+    await asyncio.sleep(1.1)
     assert [other.reap() for _ in range(3)] == [100, 30, 0]
 
 
 async def test_cancelled_running_job_leaves_at_the_next_renewal(
-    client: JobClient, consumer: JobConsumer, link: SyncLink
+    client: JobClient, consumer: JobConsumer
 ) -> None:
     job = make_job()
     await client.submit(job)
@@ -158,11 +158,12 @@ async def test_released_jobs_go_back_to_their_place_uncharged(
 
 
 async def test_leases_rest_for_one_lease_after_a_restart(
-    server: RedisServer, queue: str, consumers: Consumers
+    server: RedisServer, clients: Clients, consumers: Consumers
 ) -> None:
     rest_s = 1.5
-    with RedisServer(binary=server.binary) as own:
-        client = await JobClient.connect(own.url, queue=queue, limits=QueueLimits(lease_s=rest_s))
+    # With "everysec" a slow disk delays writes, and the kill would take back the claims.
+    with RedisServer(binary=server.binary, appendfsync="always") as own:
+        client = await clients(url=own.url, lease_s=rest_s)
         kept, lost = make_job(), make_job()
         for job in (kept, lost):
             await client.submit(job)
@@ -181,7 +182,6 @@ async def test_leases_rest_for_one_lease_after_a_restart(
             await asyncio.sleep(0.05)
         assert asyncio.get_running_loop().time() - returned_at >= rest_s - 0.1
         assert (await client.status(kept.id)).state is JobState.RUNNING
-        await client.close()
 
 
 async def test_job_that_keeps_losing_its_worker_is_run_alone_but_never_given_up(
@@ -199,7 +199,7 @@ async def test_job_that_keeps_losing_its_worker_is_run_alone_but_never_given_up(
     assert solo == [False] * 5 + [True] * 3
 
 
-async def test_events_of_an_attempt_that_no_longer_holds_are_not_told(
+async def test_events_of_an_attempt_that_no_longer_holds_are_dropped(
     client: JobClient, consumers: Consumers, server: RedisServer, queue: str
 ) -> None:
     job = make_job()
@@ -217,23 +217,6 @@ async def test_events_of_an_attempt_that_no_longer_holds_are_not_told(
         told = [fields for _, fields in redis.xrange(keys.events(queue)) if b"b" in fields]
     assert [fields[b"a"] for fields in told] == [b"2"]
     assert (await client.status(job.id)).progress == Progress("decode", 3, 9)
-
-
-async def test_worker_that_was_not_heard_for_most_of_a_lease_stops_emitting(
-    client: JobClient, consumers: Consumers, server: RedisServer, queue: str
-) -> None:
-    job = make_job()
-    await client.submit(job)
-    consumer = consumers(lease_s=0.5)
-    consumer.claim(1)
-    await asyncio.sleep(0.45)
-    consumer.publish(job.id, 1, Progress("decode", 1, 9))
-    consumer.renew({job.id: 1})
-    consumer.publish(job.id, 1, Progress("decode", 2, 9))
-    consumer.close()
-    assert (await client.status(job.id)).progress == Progress("decode", 2, 9)
-    with server.client() as redis:
-        assert sum(b"b" in fields for _, fields in redis.xrange(keys.events(queue))) == 1
 
 
 @pytest.mark.parametrize("lost", [True, False])

@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs.client import JobClient
-from jobs.consumer import JobConsumer
-from jobs.errors import JobNotFound
-from jobs.events import Progress, StateChanged
-from jobs.job import JobState
-from jobs.replies import CommitReply
-from jobs.results import JobFailure
-from tests.jobs.samples import make_job, make_result
+from jobs.client.client import JobClient
+from jobs.contract.errors import JobNotFound
+from jobs.contract.events import Progress, StateChanged
+from jobs.contract.job import JobState
+from jobs.contract.results import JobFailure
+from jobs.worker.consumer import JobConsumer
+from jobs.worker.replies import CommitReply
+from tests.support.sample_jobs import make_job, make_result
 
 
 async def test_submitted_job_is_claimed_computed_and_answered(
@@ -38,7 +38,7 @@ async def test_submitted_job_is_claimed_computed_and_answered(
     assert (await client.stats()).totals == {"succeeded": 1}
 
 
-async def test_events_tell_states_and_progress_in_order(client: JobClient, consumer: JobConsumer) -> None:
+async def test_events_are_states_and_progress_in_order(client: JobClient, consumer: JobConsumer) -> None:
     job = make_job()
     await client.submit(job)
     stream = client.events(job.id)

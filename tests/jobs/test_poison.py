@@ -1,18 +1,18 @@
-"""Jobs that bring workers down: isolated, given up after two crashes alone, and nobody else with them."""
+"""Jobs that crash workers: they are isolated, and given up after two crashes alone. Other jobs finish."""
 
 import asyncio
 from collections.abc import Callable
 
 import pytest
 
-from jobs import keys
-from jobs.client import JobClient
-from jobs.consumer import JobConsumer
-from jobs.errors import JobNotFound
-from jobs.job import JobState
-from jobs.results import JobFailure
-from tests.jobs.samples import commit, make_job
-from tests.jobs.servers import RedisServer
+from jobs.client.client import JobClient
+from jobs.contract.errors import JobNotFound
+from jobs.contract.job import JobState
+from jobs.contract.results import JobFailure
+from jobs.redis import keys
+from jobs.worker.consumer import JobConsumer
+from tests.support.redis_servers import RedisServer
+from tests.support.sample_jobs import commit, make_job
 
 
 async def _crash(worker: JobConsumer, limit: int = 8) -> list[str]:

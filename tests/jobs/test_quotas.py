@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from jobs import keys
-from jobs.client import JobClient
-from jobs.errors import QueueUnavailable
-from tests.jobs.servers import RedisServer
+from jobs.client.client import JobClient
+from jobs.contract.errors import QueueUnavailable
+from jobs.redis import keys
+from tests.support.redis_servers import RedisServer
 
 
 async def test_bucket_gives_what_it_holds_and_then_says_how_long_to_wait(client: JobClient) -> None:
@@ -28,13 +28,13 @@ async def test_bucket_refills_evenly_and_never_runs_over(client: JobClient) -> N
     assert (await client.quotas.take("a", 6000, -10_000)).left == 6000
 
 
-async def test_large_wish_is_lent_by_a_full_bucket_and_paid_back(client: JobClient) -> None:
+async def test_large_request_is_granted_by_a_full_bucket_and_leaves_a_debt(client: JobClient) -> None:
     lent = await client.quotas.take("a", 60, 90)
     assert (lent.wait_s, lent.left) == (0, -30)
     assert (await client.quotas.take("a", 60, 1)).wait_s == pytest.approx(31, abs=0.5)
 
 
-async def test_wishes_at_one_time_get_no_more_than_there_is(client: JobClient) -> None:
+async def test_concurrent_requests_get_no_more_than_the_bucket_holds(client: JobClient) -> None:
     taken = await asyncio.gather(*(client.quotas.take("a", 60, 1) for _ in range(100)))
     assert 60 <= sum(one.wait_s == 0 for one in taken) <= 62
 
@@ -46,7 +46,7 @@ async def test_full_bucket_is_forgotten(client: JobClient, server: RedisServer, 
     assert 30 <= ttl_s <= 32
 
 
-async def test_unreachable_bucket_is_told_at_once() -> None:
+async def test_unreachable_bucket_is_an_error_at_once() -> None:
     with RedisServer(appendonly="no") as own:
         client = await JobClient.connect(own.url)
         own.kill()

@@ -1,4 +1,4 @@
-"""Accepted means: on so many replicas as well. Otherwise nobody knows, and says so."""
+"""A job counts as accepted once the configured replicas have it. Without them its outcome is unknown."""
 
 import asyncio
 import uuid
@@ -7,18 +7,19 @@ from collections.abc import AsyncGenerator, Generator
 import pytest
 from redis import Redis
 
-from jobs import keys
-from jobs.client import JobClient
-from jobs.consumer import JobConsumer
-from jobs.errors import OutcomeUnknown, QueueFull, QueueUnavailable
-from jobs.limits import QueueLimits
-from tests.jobs.samples import commit, make_job, make_result
-from tests.jobs.servers import RedisServer, free_port
+from jobs.client.client import JobClient
+from jobs.contract.errors import OutcomeUnknown, QueueFull, QueueUnavailable
+from jobs.contract.limits import QueueLimits
+from jobs.redis import keys
+from jobs.worker.consumer import JobConsumer
+from tests.jobs.conftest import binaries
+from tests.support.redis_servers import RedisServer, free_port
+from tests.support.sample_jobs import commit, make_job, make_result
 
 
-@pytest.fixture
-def master() -> Generator[RedisServer]:
-    with RedisServer(repl_diskless_sync_delay=0) as running:
+@pytest.fixture(params=binaries(), ids=lambda path: path.name)
+def master(request: pytest.FixtureRequest) -> Generator[RedisServer]:
+    with RedisServer(binary=request.param, repl_diskless_sync_delay=0) as running:
         yield running
 
 
@@ -31,7 +32,7 @@ async def client(master: RedisServer) -> AsyncGenerator[JobClient]:
 
 
 def _replica_of(master: RedisServer) -> RedisServer:
-    return RedisServer(replicaof=f"127.0.0.1 {master.port}")
+    return RedisServer(binary=master.binary, replicaof=f"127.0.0.1 {master.port}")
 
 
 async def _until_linked(replica: RedisServer) -> None:
@@ -80,7 +81,7 @@ async def test_refusal_is_a_refusal_with_or_without_replicas(master: RedisServer
 async def test_master_that_asks_for_replicas_refuses_without(
     master: RedisServer, client: JobClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.client._SUBMIT_PATIENCE_S", 0.3)
+    monkeypatch.setattr("jobs.client.client._RETRY_SUBMIT_FOR_S", 0.3)
     with master.client() as redis:
         redis.config_set("min-replicas-to-write", 1)
     with pytest.raises(QueueUnavailable):
@@ -111,7 +112,7 @@ async def test_result_is_shown_once_a_replica_has_it(master: RedisServer, client
 
 
 async def test_server_that_was_never_reached_cannot_have_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.client._SUBMIT_PATIENCE_S", 0.3)
+    monkeypatch.setattr("jobs.client.client._RETRY_SUBMIT_FOR_S", 0.3)
     client = JobClient(f"redis://127.0.0.1:{free_port()}/0", "q", QueueLimits())
     with pytest.raises(QueueUnavailable):
         await client.submit(make_job())
@@ -121,7 +122,7 @@ async def test_server_that_was_never_reached_cannot_have_accepted(monkeypatch: p
 async def test_server_that_is_no_longer_the_master_is_unavailable_until_it_is_again(
     master: RedisServer, client: JobClient
 ) -> None:
-    consumer = JobConsumer(master.url, queue=client._queue, worker_id="w", patience_s=0.2)
+    consumer = JobConsumer(master.url, queue=client._queue, worker_id="w", retry_for_s=0.2)
     assert consumer.claim(1) == []
     with master.client() as redis:
         redis.execute_command("REPLICAOF", "127.0.0.1", free_port())
@@ -135,7 +136,7 @@ async def test_server_that_is_no_longer_the_master_is_unavailable_until_it_is_ag
 
 
 async def _queued_before(redis: Redis, client: JobClient) -> str:
-    """A job that the server has, whatever its role."""
+    """A job that the server has in either role."""
     redis.execute_command("REPLICAOF", "NO", "ONE")
     job = make_job()
     with pytest.raises(OutcomeUnknown):

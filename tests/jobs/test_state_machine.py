@@ -16,11 +16,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jobs import keys
-from jobs.link import SyncLink
-from jobs.scripts import load_scripts
+from jobs.redis import connection, keys, scripts
+from jobs.redis.scripts import Call, load_scripts
+from jobs.redis.transport import SyncTransport
 from tests.jobs.queue_model import LIVE, ModelJob, QueueModel
-from tests.jobs.servers import RedisServer
+from tests.support.redis_servers import RedisServer
 
 WORKERS = ("w1", "w2")
 TENANTS = ("t1", "t2")
@@ -36,23 +36,23 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.queue = f"machine-{uuid.uuid4().hex}"
-        self.link = SyncLink(self.url, self.queue, timeout_s=5)
-        self.redis: Any = self.link.client()
+        self.transport = SyncTransport(self.url, self.queue, timeout_s=5)
+        self.redis: Any = connection.open_sync(self.url, timeout_s=5)
         script = load_scripts()["initialise"]
-        prefix = keys.prefix(self.queue)
-        self.redis.execute_command("EVAL", script.text, 1, keys.epoch(self.queue), prefix, "epoch", "0")
+        self.redis.execute_command("EVAL", script.text, 1, keys.epoch(self.queue), "epoch", "0")
         self.model = QueueModel()
         self.num_jobs = 0
         self.counters = dict.fromkeys(WORKERS, 0)
-        self.last: tuple[str, tuple[Any, ...], Any] | None = None
+        self.last: tuple[Call[Any], Any] | None = None
         self.results: dict[str, bytes] = {}
 
     def teardown(self) -> None:
-        self.link.close()
+        self.transport.close()
+        self.redis.close()
 
-    def run_script(self, name: str, *arguments: Any) -> Any:
-        reply = self.link.run(name, *arguments, patience_s=0.0)
-        self.last = (name, arguments, reply)
+    def run_script(self, call: Call[Any]) -> Any:
+        reply = self.transport.run(call, retry_for_s=0.0)
+        self.last = (call, reply)
         return reply
 
     # ---- what the API does
@@ -70,9 +70,26 @@ class QueueMachine(RuleBasedStateMachine):
         job_id = f"job{self.num_jobs:04}"
         idem = keys.idempotency_suffix(tenant, key) if key else ""
         reply = self.run_script(
-            "submit", job_id, idem, content, content, tenant, "text2text", priority, rows,
-            OVER_S if late else "", 3600, 1, "", 10**6, 10**9, 10**6, 10**9,
-        )  # fmt: skip
+            scripts.submit(
+                job_id=job_id,
+                idempotency_suffix=idem,
+                digest=content,
+                body=content.encode(),
+                tenant=tenant,
+                task="text2text",
+                priority=priority,
+                num_sequences=rows,
+                deadline_s=OVER_S if late else None,
+                ttl_s=3600,
+                synchronous=True,
+                model_revision="",
+                max_depth=10**6,
+                max_bytes=10**9,
+                tenant_max_jobs=10**6,
+                tenant_max_bytes=10**9,
+                again=False,
+            )
+        )
         expected = self.model.submit(job_id, idem, content, len(content), tenant, priority, rows, late)
         assert [part.decode() for part in reply] == expected
 
@@ -82,13 +99,13 @@ class QueueMachine(RuleBasedStateMachine):
         running = sorted(job.id for job in self.model.in_state("running"))
         ids = running if only_running and running else sorted(self.model.jobs)
         job_id = data.draw(st.sampled_from(ids))
-        assert self.run_script("cancel", job_id).decode() == self.model.cancel(job_id)
+        assert self.run_script(scripts.cancel(job_id=job_id)).decode() == self.model.cancel(job_id)
 
     @precondition(lambda self: self.model.in_state("dead"))
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
         job_id = data.draw(st.sampled_from(sorted(job.id for job in self.model.in_state("dead"))))
-        assert self.run_script("retry", job_id).decode() == self.model.retry(job_id)
+        assert self.run_script(scripts.retry(job_id=job_id)).decode() == self.model.retry(job_id)
 
     # ---- what workers do
 
@@ -96,7 +113,12 @@ class QueueMachine(RuleBasedStateMachine):
     def claim(self, worker: str, limit: int, over: bool) -> None:
         self.counters[worker] += 1
         lease_s = OVER_S if over else LONG_S
-        reply = self.run_script("claim", worker, "session", self.counters[worker], limit, lease_s)
+        number = self.counters[worker]
+        reply = self.run_script(
+            scripts.claim(
+                worker=worker, session="session", number=number, limit=limit, lease_s=lease_s, model=""
+            )
+        )
         answer = [(fields[0].decode(), int(fields[1]), fields[2] == b"1") for fields in reply]
         assert answer == self.model.claim(worker, limit, over)
 
@@ -106,7 +128,7 @@ class QueueMachine(RuleBasedStateMachine):
         """Every lease runs out, and one worker claims again."""
         for job in self.model.in_state("running"):
             pair = (job.id, job.attempt)
-            self.run_script("renew", job.worker, OVER_S, *pair)
+            self.run_script(scripts.renew(worker=job.worker, lease_s=OVER_S, held=dict([pair])))
             self.model.renew(job.worker, [pair], over=True)
         self.reap()
         self.claim(worker, num, over=False)
@@ -116,7 +138,7 @@ class QueueMachine(RuleBasedStateMachine):
     def renew(self, data: st.DataObject, worker: str, over: bool) -> None:
         pairs = self._draw_pairs(data)
         lease_s = OVER_S if over else LONG_S
-        lost, cancelled = self.run_script("renew", worker, lease_s, *_flat(pairs))
+        lost, cancelled = self.run_script(scripts.renew(worker=worker, lease_s=lease_s, held=dict(pairs)))
         expected = self.model.renew(worker, pairs, over)
         assert ({part.decode() for part in lost}, {part.decode() for part in cancelled}) == expected
 
@@ -137,7 +159,18 @@ class QueueMachine(RuleBasedStateMachine):
     def _commit(self, worker: str, job_id: str, attempt: int, content: str) -> None:
         digest = hashlib.sha256(content.encode()).hexdigest()
         reply = self.run_script(
-            "commit", job_id, attempt, digest, "succeeded", content, "", "", worker, "m", 0.1
+            scripts.commit(
+                job_id=job_id,
+                attempt=attempt,
+                digest=digest,
+                state="succeeded",
+                outcome=content.encode(),
+                code="",
+                message="",
+                worker=worker,
+                model="m",
+                compute_s=0.1,
+            )
         )
         assert reply.decode() == self.model.commit(job_id, attempt, digest)
 
@@ -145,18 +178,21 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(data=st.data(), worker=st.sampled_from(WORKERS))
     def release(self, data: st.DataObject, worker: str) -> None:
         pairs = self._draw_pairs(data)
-        assert self.run_script("release", worker, *_flat(pairs)) == self.model.release(worker, pairs)
+        released = self.run_script(scripts.release(worker=worker, held=dict(pairs)))
+        assert released == self.model.release(worker, pairs)
 
     @rule()
     def reap(self) -> None:
-        assert self.run_script("reap", 1000, 0.0) == self.model.reap()
+        assert self.run_script(scripts.reap(limit=1000, grace_s=0.0)) == self.model.reap()
 
     @precondition(lambda self: self.model.in_state("running"))
     @rule(data=st.data(), worker=st.sampled_from(WORKERS), whole=st.booleans())
     def crash(self, data: st.DataObject, worker: str, whole: bool) -> None:
         held = [(job.id, job.attempt) for job in self.model.in_state("running") if job.worker == worker]
         pairs = held if whole else self._draw_pairs(data)
-        reply = self.run_script("crash", worker, "crashed", "", *([] if whole else _flat(pairs)))
+        reply = self.run_script(
+            scripts.crash(worker=worker, code="crashed", message="", held={} if whole else dict(pairs))
+        )
         assert {part.decode() for part in reply} == self.model.crash(worker, pairs)
 
     @precondition(lambda self: self.last is not None)
@@ -164,8 +200,9 @@ class QueueMachine(RuleBasedStateMachine):
     def repeat(self) -> None:
         """The network lost the answer, and the caller asks again."""
         assert self.last is not None
-        name, arguments, first = self.last
-        again = self.link.run(name, *arguments, patience_s=0.0)
+        call, first = self.last
+        again = self.transport.run(call, retry_for_s=0.0)
+        name = call.script
         if name in ("submit", "commit", "cancel", "retry"):
             assert again == first
         elif name == "claim":
@@ -257,10 +294,6 @@ class QueueMachine(RuleBasedStateMachine):
             (job_id, max(1, self.model.jobs[job_id].attempt - data.draw(st.sampled_from((0, 1)))))
             for job_id in ids
         ]
-
-
-def _flat(pairs: list[tuple[str, int]]) -> list[str | int]:
-    return [part for pair in pairs for part in pair]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from model.checkpoint import CheckpointError, load_rudolph
+from model.files.checkpoint import CheckpointError, load_rudolph
 
 TRANSFORMER = "pytorch_model.bin"
 VQGAN = "vqgan.gumbelf8-sber.model.ckpt"
@@ -31,7 +31,9 @@ def edit_config(folder, **fields):
 def refusal(folder, **options) -> str:
     with pytest.raises(CheckpointError) as caught:
         load_rudolph(folder, dtype="float32", **options)
-    return str(caught.value)
+    message = str(caught.value)
+    assert message.endswith("."), f"an error is a sentence: {message}"
+    return message
 
 
 def whole_vocabulary() -> str:

@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 
-def file_of(picture, picture_format="PNG", **options) -> bytes:
+def file_of(picture, image_format="PNG", **options) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, picture_format, **options)
+    picture.save(buffer, image_format, **options)
     return buffer.getvalue()
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.images import encode_picture, pixels_to_bytes, to_square_pixels
+from model.images import encode_image, pixels_to_bytes, to_square_pixels
 from tests.model.picture_files import noise
 
 
@@ -37,9 +37,9 @@ def test_bytes_have_channels_last_for_batches_too():
 @settings(max_examples=25, deadline=None)
 def test_png_is_lossless(width, height, seed):
     values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    with Image.open(io.BytesIO(encode_picture(values))) as decoded:
+    with Image.open(io.BytesIO(encode_image(values))) as decoded:
         decoded.verify()
-    with Image.open(io.BytesIO(encode_picture(values))) as decoded:
+    with Image.open(io.BytesIO(encode_image(values))) as decoded:
         assert (decoded.format, decoded.mode) == ("PNG", "RGB")
         assert np.array_equal(np.asarray(decoded), values)
 
@@ -47,27 +47,27 @@ def test_png_is_lossless(width, height, seed):
 def test_png_of_a_strided_view_is_of_what_the_view_shows():
     values = np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     view = values[::-1, ::2]
-    with Image.open(io.BytesIO(encode_picture(view))) as decoded:
+    with Image.open(io.BytesIO(encode_image(view))) as decoded:
         assert np.array_equal(np.asarray(decoded), view)
 
 
-@pytest.mark.parametrize("picture_format", ["png", "jpeg", "webp"])
-def test_encoded_pictures_have_the_format_asked_for_and_look_alike(picture_format):
+@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+def test_encoded_pictures_have_the_format_asked_for_and_look_alike(image_format):
     smooth = np.asarray(noise(8, 8).resize((64, 64), Image.Resampling.BICUBIC))
-    data = encode_picture(torch.from_numpy(smooth.copy()), picture_format)
+    data = encode_image(torch.from_numpy(smooth.copy()), image_format)
     decoded = Image.open(io.BytesIO(data))
-    assert decoded.format == picture_format.upper()
+    assert decoded.format == image_format.upper()
     assert np.abs(np.asarray(decoded).astype(int) - smooth).mean() < 4
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (1, 8, 8, 3), (0, 8, 3)])
 def test_encoding_refuses_other_shapes(shape):
     with pytest.raises(ValueError, match="uint8"):
-        encode_picture(np.zeros(shape, dtype=np.uint8))
+        encode_image(np.zeros(shape, dtype=np.uint8))
 
 
 def test_encoding_refuses_floats_and_unknown_formats():
     with pytest.raises(ValueError, match="float32"):
-        encode_picture(torch.zeros(8, 8, 3))
+        encode_image(torch.zeros(8, 8, 3))
     with pytest.raises(ValueError, match="gif"):
-        encode_picture(np.zeros((8, 8, 3), dtype=np.uint8), "gif")
+        encode_image(np.zeros((8, 8, 3), dtype=np.uint8), "gif")

@@ -1,9 +1,9 @@
-"""Masks of pictures: which cells are drawn anew."""
+"""Masks of images: which cells are drawn again."""
 
 import pytest
 from PIL import Image
 
-from model.images import PictureError, redrawn_cells
+from model.images import ImageError, redrawn_cells
 from tests.model.picture_files import file_of
 
 
@@ -22,7 +22,7 @@ def test_mask_redraws_the_cells_that_it_touches():
 
 
 def test_mask_of_an_oblong_picture_counts_within_the_centred_square():
-    # The square is columns 20 … 59 of 80; the left hole lies outside of it.
+    # The square is columns 20 … 59 of 80; the left hole is outside of it.
     data = mask_of((80, 40), [(0, 0, 20, 40), (50, 30, 60, 40)])
     cells = redrawn_cells(data, (80, 40), 4)
     assert [index for index, redrawn in enumerate(cells) if redrawn] == [15]
@@ -53,6 +53,6 @@ def test_small_masks_have_a_flag_for_every_cell():
     ],
 )
 def test_unusable_masks_are_refused(data, reason):
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         redrawn_cells(data, (32, 32), 4)
     assert caught.value.reason == reason

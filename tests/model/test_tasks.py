@@ -31,10 +31,28 @@ class Letters:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(chr(id_ - 10 + ord("a")) for id_ in ids if id_ >= 10)
 
+    def unknown_letters(self, text: str) -> str:
+        return "".join(letter for letter in text if not "a" <= letter <= "z")
+
 
 FIRST = Prompts(config(1), Letters())
 SECOND = Prompts(config(2), Letters())
 TOKEN = {token: BPE + token for token in TaskToken}
+
+
+def test_a_region_has_room_for_a_text_beside_its_special_tokens() -> None:
+    for prompts, left, right in ((FIRST, 7, 5), (SECOND, 6, 4)):
+        for length in range(12):
+            text = "abcdefghijklm"[:length]
+            for fit, room, ids in (
+                (prompts.left_fit(text), left, prompts.text2image_left(text)),
+                (prompts.left_fit(text, is_open=True), left - 1, prompts.text2text_left(text)),
+                (prompts.right_fit(text), right, prompts.scored_right(text)),
+                (prompts.right_fit(text, is_open=True), right - 1, prompts.image2text_right(text)),
+            ):
+                read = sum(10 <= index < BPE for index in ids)
+                assert (fit.num_tokens, fit.room, fit.is_cut) == (length, room, read < length)
+                assert read == min(length, room)
 
 
 def test_first_generation_prompts_hold_no_task_token() -> None:
@@ -45,7 +63,7 @@ def test_first_generation_prompts_hold_no_task_token() -> None:
 
 
 def test_first_generation_empty_left_text_is_all_pads() -> None:
-    assert FIRST.unprompted_left() == (0,) * 8
+    assert FIRST.uncond_left() == (0,) * 8
     assert FIRST.image2text_left() == (0,) * 8
 
 
@@ -63,7 +81,7 @@ def test_second_generation_left_text_names_its_task(ids: tasks.Ids, token: TaskT
 
 
 def test_second_generation_empty_left_text_is_bos_token_eos() -> None:
-    assert SECOND.unprompted_left() == (BOS_ID, TOKEN[TaskToken.LT_UNK], EOS_ID, 0, 0, 0, 0, 0)
+    assert SECOND.uncond_left() == (BOS_ID, TOKEN[TaskToken.LT_UNK], EOS_ID, 0, 0, 0, 0, 0)
     assert SECOND.image2text_left() == (BOS_ID, TOKEN[TaskToken.LT_I2T], EOS_ID, 0, 0, 0, 0, 0)
 
 

@@ -1,10 +1,16 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.text_tokenizer import MAX_CHARACTERS, TextError, TextTokenizer, VocabularyError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +21,7 @@ def tokenizer(tiny_v1) -> TextTokenizer:
 @pytest.mark.parametrize("fixture", ["tiny_v1", "tiny_v2"])
 def test_ids_and_texts_equal_the_reference(fixture, request):
     folder = request.getfixturevalue(fixture)
-    tokenizer = TextTokenizer(folder / "bpe.model")
+    tokenizer = TextTokenizer(folder / "bpe.model", normalization="none")
     for case in json.loads((folder / "expected.json").read_text(encoding="utf-8"))["tokenize"]:
         wrapped = [2, *tokenizer.encode(case["text"]), 3] + [0] * 16
         assert wrapped[:16] == case["wrapped_l"]
@@ -28,6 +34,22 @@ def test_vocabulary_size_is_the_files(tokenizer):
 
 def test_case_and_outer_spaces_do_not_matter(tokenizer):
     assert tokenizer.encode("  Красный КРУГ\n") == tokenizer.encode("красный круг")
+
+
+def test_texts_that_look_the_same_are_encoded_the_same(tokenizer):
+    assert tokenizer.encode("красный\u00a0кру\u0301г\u200b") == tokenizer.encode("красный круг")
+    assert tokenizer.encode(normalize("NFD", "жёлтый мяч")) == tokenizer.encode("жёлтый мяч")
+    assert tokenizer.encode("желтый") != tokenizer.encode("жёлтый")
+
+
+def test_the_packages_own_reading_is_kept_on_request(tiny_v1):
+    plain = TextTokenizer(tiny_v1 / "bpe.model", normalization="none")
+    assert plain.encode("красный\u00a0круг") != plain.encode("красный круг")
+
+
+def test_letters_that_the_vocabulary_lacks_are_found_once_and_in_order(tokenizer):
+    assert tokenizer.unknown_letters("Круг, круг; XX\u200b 😀") == ",;x😀"
+    assert tokenizer.unknown_letters("Красный КРУГ") == ""
 
 
 def test_line_ends_count_as_spaces(tokenizer):
@@ -80,15 +102,47 @@ def rewritten(tiny_v1, tmp_path, change):
     return path
 
 
+def with_rule(text, index, rule):
+    """The file with another rule at `index`; it has 30 characters and 134 rules."""
+    lines = text.splitlines()
+    lines[31 + index] = rule
+    return "\n".join(lines) + "\n"
+
+
+def doubling(text):
+    """Each rule joins the token of the rule before it with itself."""
+    for index in range(134):
+        before = 4 if index == 0 else 33 + index
+        text = with_rule(text, index, f"{before} {before} {34 + index}")
+    return text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: "", "no YouTokenToMe"),
-        (lambda text: "hello\n", "no YouTokenToMe"),
-        (lambda text: text[: len(text) // 2], "cut short|no YouTokenToMe"),
-        (lambda text: text.rsplit("\n", 10)[0] + "\n", "cut short"),
+        (lambda text: "", "not a YouTokenToMe"),
+        (lambda text: "hello\n", "not a YouTokenToMe"),
+        (lambda text: text[: len(text) // 2], "truncated|not a YouTokenToMe"),
+        (lambda text: text.rsplit("\n", 10)[0] + "\n", "truncated"),
         (lambda text: text.rstrip().rsplit("\n", 1)[0] + "\n0 1 2 3\n", "special ids"),
-        (lambda text: text.replace("30 134", "30 133"), "cut short"),
+        (lambda text: text.replace("30 134", "30 133"), "truncated"),
+        (lambda text: text.replace("9601 4\n", "9602 4\n"), "no character for the space"),
+        (lambda text: text.replace("9601 4\n", "55296 4\n"), "no character"),
+        (lambda text: text.replace("9601 4\n", "1114112 4\n"), "no character"),
+        (lambda text: text.replace("9601 4\n", "0 4\n"), "no character"),
+        (lambda text: text.replace("9601 4\n", "9601 3\n"), "ids of the characters"),
+        (lambda text: text.replace("9601 4\n", "9601 5\n"), "ids of the characters"),
+        (lambda text: with_rule(text, 0, "4 4 33"), "instead of 34"),
+        (lambda text: with_rule(text, 0, "4 34 34"), "not before it"),
+        (lambda text: with_rule(text, 0, "3 4 34"), "not before it"),
+        (lambda text: with_rule(text, 0, "99999 4 34"), "not before it"),
+        (lambda text: with_rule(with_rule(text, 0, "4 5 34"), 1, "4 5 35"), "rule is in it twice"),
+        (doubling, "more than 1000 characters"),
+        (lambda text: text.replace(" ", "\t"), "not a YouTokenToMe"),
+        (lambda text: text.replace("30 134", "+30 134"), "not a YouTokenToMe"),
+        (lambda text: text.replace("30 134", "3_0 134"), "not a YouTokenToMe"),
+        (lambda text: text.replace("30 134", "30 134\x1c"), "not a YouTokenToMe"),
+        (lambda text: text.replace("9601 4\n", "\u0669601 4\n"), "not a YouTokenToMe"),
     ],
 )
 def test_damaged_vocabularies_are_refused(tiny_v1, tmp_path, change, message):
@@ -96,8 +150,26 @@ def test_damaged_vocabularies_are_refused(tiny_v1, tmp_path, change, message):
         TextTokenizer(rewritten(tiny_v1, tmp_path, change))
 
 
+def test_a_file_larger_than_a_vocabulary_is_refused(tiny_v1, tmp_path):
+    path = tmp_path / "bpe.model"
+    with path.open("wb") as file:
+        file.truncate(1 << 33)
+    with pytest.raises(VocabularyError, match="larger than"):
+        TextTokenizer(path)
+
+
+@pytest.mark.parametrize("model", ["tests/fixtures/tiny-v2/bpe.model", "checkpoints/demo/bpe.model"])
+def test_the_library_survives_every_vocabulary_that_is_accepted(model):
+    """The short form of `python -m tests.model.vocabulary_fuzzer FILE 10000 1`."""
+    command = [sys.executable, "-m", "tests.model.vocabulary_fuzzer", str(ROOT / model), "400", "1"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    accepted = int(ran.stdout.split()[1].rstrip(","))
+    assert 0 < accepted < 200
+
+
 def test_binary_or_missing_vocabularies_are_refused(tiny_v1, tmp_path):
-    with pytest.raises(VocabularyError, match="no YouTokenToMe"):
+    with pytest.raises(VocabularyError, match="not a YouTokenToMe"):
         TextTokenizer(tiny_v1 / "picture0.png")
     with pytest.raises(VocabularyError, match="cannot be read"):
         TextTokenizer(tmp_path / "absent.model")

@@ -1,74 +1,60 @@
 """Prometheus as the compose file runs it, scraping a real server: panels have data, rules evaluate."""
 
 import base64
+import functools
 import json
-import math
-import socket
+import re
 import subprocess
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import yaml
 
-from tests.e2e.servers import ROOT, Server, serving
-from tests.tools import require
+from scripts.dashboard.__main__ import main as write_dashboard
+from tests.monitoring.prometheus import CONFIG, TIMEOUT_S, Prometheus
+from tests.monitoring.prometheus import prometheus as run_prometheus
+from tests.support.programs import require
+from tests.support.servers import ROOT, Server, serving
 
-CONFIG = ROOT / "docker" / "prometheus"
 DASHBOARD = ROOT / "docker" / "grafana" / "dashboards" / "rudolph.json"
+IMPORTED = ROOT / "docker" / "grafana" / "rudolph-import.json"
 DATASOURCE = ROOT / "docker" / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
-RATE_INTERVAL = "15s"
-TIMEOUT_S = 90.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+VALUES = {"$__rate_interval": "15s", "$__range": "60s", "$job": "rudolph"} | dict.fromkeys(
+    ("$instance", "$model", "$worker", "$task", "$tenant"), ".*"
+)
+"""What Grafana puts into the queries."""
+SUFFIXES = ("_bucket", "_sum", "_count")
 
 
 def panel_queries() -> list[tuple[str, str]]:
     """Panel title and query, for every target of the dashboard."""
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     return [
-        (panel["title"], target["expr"].replace("$__rate_interval", RATE_INTERVAL))
+        (panel["title"], functools.reduce(_put, VALUES, target["expr"]))
         for panel in panels
         for target in panel.get("targets", [])
     ]
 
 
-class Prometheus:
-    """A running Prometheus."""
+def scaling_query() -> str:
+    scaled = yaml.safe_load((ROOT / "deploy/kubernetes/components/keda/scaledobject.yaml").read_text())
+    return scaled["spec"]["triggers"][0]["metadata"]["query"]
 
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=10)
 
-    def wait_until_ready(self) -> None:
-        deadline_s = time.monotonic() + TIMEOUT_S
-        while True:
-            try:
-                if self._client.get("/-/ready").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            assert time.monotonic() < deadline_s
-            time.sleep(0.1)
+def _put(query: str, variable: str) -> str:
+    return query.replace(variable, VALUES[variable])
 
-    def has_data(self, query: str) -> bool:
-        """Whether some series has a number now."""
-        reply = self._client.get("/api/v1/query", params={"query": query}).json()
-        assert reply["status"] == "success", f"{query}: {reply}"
-        return any(math.isfinite(float(series["value"][1])) for series in reply["data"]["result"])
 
-    def rules(self) -> list[dict[str, Any]]:
-        groups = self._client.get("/api/v1/rules").json()["data"]["groups"]
-        return [rule for group in groups for rule in group["rules"]]
+def shown_metrics() -> set[str]:
+    """The names of the metrics that the dashboard queries, without the suffixes of histograms."""
+    found = {name for _, query in panel_queries() for name in re.findall(METRIC, query)}
+    return {functools.reduce(str.removesuffix, SUFFIXES, name) for name in found}
 
-    def close(self) -> None:
-        self._client.close()
+
+METRIC = r"\b(?:rudolph|process|python)_[a-z_]+"
 
 
 @pytest.fixture(scope="module")
@@ -79,34 +65,9 @@ def server(tiny_v2: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator
 
 @pytest.fixture(scope="module")
 def prometheus(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Generator[Prometheus]:
-    program = require("prometheus")
     place = tmp_path_factory.mktemp("prometheus")
-    config = yaml.safe_load((CONFIG / "prometheus.yml").read_text(encoding="utf-8"))
-    config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-    config["rule_files"] = [str(CONFIG / name) for name in config["rule_files"]]
-    (scrape,) = config["scrape_configs"]
-    del scrape["dns_sd_configs"]
-    scrape["static_configs"] = [{"targets": [server.url.removeprefix("http://")]}]
-    (place / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    address = f"127.0.0.1:{free_port()}"
-    process = subprocess.Popen(
-        [
-            program,
-            f"--config.file={place / 'prometheus.yml'}",
-            f"--storage.tsdb.path={place / 'data'}",
-            f"--web.listen-address={address}",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    running = Prometheus(f"http://{address}")
-    try:
-        running.wait_until_ready()
+    with run_prometheus(place, server.url.removeprefix("http://")) as running:
         yield running
-    finally:
-        running.close()
-        process.kill()
-        process.wait()
 
 
 def send_traffic(client: httpx.Client, folder: Path) -> None:
@@ -114,6 +75,7 @@ def send_traffic(client: httpx.Client, folder: Path) -> None:
     picture = base64.b64encode((folder / "picture0.png").read_bytes()).decode()
     for route, body in (
         ("text2image", {"prompt": "красный круг"}),
+        ("text2image", {"prompt": "красный круг", "stream": True, "partial_images": 1}),
         ("image2text", {"image": picture, "candidates": 1}),
         ("text2text", {"prompt": "кот"}),
         ("rank/images", {"text": "кот", "images": [picture, picture]}),
@@ -125,8 +87,8 @@ def send_traffic(client: httpx.Client, folder: Path) -> None:
 
 
 def test_every_panel_of_the_dashboard_has_data(server: Server, prometheus: Prometheus, tiny_v2: Path) -> None:
-    queries = panel_queries()
-    assert len(queries) > 20
+    queries = [*panel_queries(), ("the scaling of workers", scaling_query())]
+    assert len(queries) > 60
     empty = dict.fromkeys(queries)
     deadline_s = time.monotonic() + TIMEOUT_S
     while empty:
@@ -160,23 +122,61 @@ def test_configuration_and_rules_pass_promtool() -> None:
         assert reply.returncode == 0, f"{arguments}\n{reply.stdout}\n{reply.stderr}"
 
 
-def test_dashboard_asks_the_provisioned_data_source() -> None:
+def test_dashboard_has_the_data_source_that_is_chosen() -> None:
     (source,) = yaml.safe_load(DATASOURCE.read_text(encoding="utf-8"))["datasources"]
-    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
-    used = {target["datasource"]["uid"] for panel in panels for target in panel.get("targets", [])}
-    assert used == {source["uid"]}
+    assert source["isDefault"]
+    assert source["type"] == "prometheus"
+    board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    used = {target["datasource"]["uid"] for panel in board["panels"] for target in panel.get("targets", [])}
+    assert used == {"${datasource}"}
+    names = [variable["name"] for variable in board["templating"]["list"]]
+    assert names == ["datasource", "job", "instance", "model", "worker", "task", "tenant"]
+    asked = json.loads(IMPORTED.read_text(encoding="utf-8"))
+    assert asked["templating"]["list"][0]["current"]["value"] == f"${{{asked['__inputs'][0]['name']}}}"
+    assert asked["panels"] == board["panels"]
 
 
-def test_dashboard_shows_what_the_contract_names() -> None:
-    queries = " ".join(query for _, query in panel_queries())
-    for name in (
-        "rudolph_requests_total",
-        "rudolph_request_seconds",
-        "rudolph_queue_seconds",
-        "rudolph_compute_seconds",
-        "rudolph_batch_rows",
-        "rudolph_jobs_total",
-        "rudolph_workers_live",
-        "rudolph_gpu_memory_bytes",
-    ):
-        assert name in queries
+def test_panels_fill_the_grid_and_do_not_overlap() -> None:
+    cells: set[tuple[int, int]] = set()
+    for panel in json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]:
+        place = panel["gridPos"]
+        own = {
+            (place["x"] + column, place["y"] + row)
+            for column in range(place["w"])
+            for row in range(place["h"])
+        }
+        assert not own & cells, panel["title"]
+        assert place["x"] + place["w"] <= 24
+        cells |= own
+        assert panel["type"] == "row" or panel["description"], panel["title"]
+
+
+def test_files_are_what_the_code_writes() -> None:
+    assert write_dashboard(["--check"]) == 0
+
+
+def test_dashboard_shows_every_metric_and_no_other(server: Server, tiny_v2: Path) -> None:
+    send_traffic(server.client, tiny_v2)
+    exported: set[str] = set()
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while "rudolph_jobs_total" not in exported:  # of the next heartbeat
+        assert time.monotonic() < deadline_s
+        time.sleep(0.5)
+        names = re.findall(r"^# TYPE (\S+)", server.client.get("/metrics").text, flags=re.MULTILINE)
+        exported = {name for name in names if re.match(METRIC, name)}
+    assert shown_metrics() - exported == set()
+    assert exported - shown_metrics() == NOT_SHOWN
+    assert set(re.findall(METRIC, scaling_query())) <= exported
+
+
+NOT_SHOWN = {
+    "process_virtual_memory_bytes",
+    "process_start_time_seconds",
+    "python_gc_objects_collected_total",
+    "python_gc_objects_uncollectable_total",
+    "rudolph_worker_process_virtual_memory_bytes",
+    "rudolph_worker_process_start_time_seconds",
+    "rudolph_worker_process_open_fds",
+    "rudolph_worker_process_max_fds",
+}
+"""Of the libraries; no decision depends on them."""

@@ -1,4 +1,4 @@
-"""Small networks that nobody chose, the same in the reference and in a session."""
+"""Random small networks, the same in the reference and in a session."""
 
 import contextlib
 import types
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from model.config import ModelConfig, TaskToken
 from model.image_tokenizer import ImageTokenizer
-from model.images import encode_picture
+from model.images import encode_image
+from model.network.transformer import Transformer
 from model.text_tokenizer import TextTokenizer
-from model.transformer import Transformer
 from tests.conftest import FIXTURES
-from tests.parity import reference
 from tests.parity.test_live_vqgan import reference_tokenizer
-from tests.workers.driving import bundle, vqgan_config
+from tests.support import reference
+from tests.support.sessions import bundle, vqgan_config
 from workers.engine.settings import EngineSettings
 from workers.session import Session
 
@@ -67,7 +67,7 @@ class Case:
 
     @property
     def file(self) -> bytes:
-        return encode_picture(np.asarray(self.picture))
+        return encode_image(np.asarray(self.picture))
 
     @property
     def api(self) -> Any:
@@ -100,7 +100,8 @@ def case(generation: int, seed: int) -> Iterator[Case]:
     size = generator.integers(20, 60, 2)
     noise = generator.integers(0, 256, (4, 4, 3)).astype(np.uint8)
     session = Session(
-        bundle(ours, image_tokenizer, TextTokenizer(VOCABULARY)), EngineSettings(3, max_step_tokens=60)
+        bundle(ours, image_tokenizer, TextTokenizer(VOCABULARY, normalization="none")),
+        EngineSettings(3, max_step_tokens=60),
     )
     try:
         with torch.no_grad(), reference.quiet():

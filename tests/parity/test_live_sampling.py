@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.sampler import Guidance, SamplingRows, filter_probabilities, row_probabilities
-from tests.parity.reference import top_k_top_p_filtering
+from model.network.sampler import Guidance, SamplingBatch, filter_scores, sampled_probabilities
+from tests.support.reference import top_k_top_p_filtering
 
 
 @st.composite
@@ -30,13 +30,11 @@ def test_filter_equals_the_reference_row_by_row(scores: Tensor, data: st.DataObj
     temperature = data.draw(st.lists(TEMPERATURES, **of_rows))
     top_k = data.draw(st.lists(st.integers(0, vocab + 3), **of_rows))
     top_p = data.draw(st.lists(TOP_P, **of_rows))
-    got = filter_probabilities(
-        scores,
-        torch.tensor(temperature),
-        torch.tensor(top_k),
-        torch.tensor(top_p),
-        max_top_k=0 if 0 in top_k else max(top_k),
+    numbers = list(range(rows))
+    batch = SamplingBatch.of(
+        temperature=temperature, top_k=top_k, top_p=top_p, seeds=numbers, positions=numbers
     )
+    got = filter_scores(scores, batch).softmax(dim=1)
     for row in range(rows):
         filtered = top_k_top_p_filtering(scores[row : row + 1] / temperature[row], top_k[row], top_p[row])
         torch.testing.assert_close(got[row : row + 1], filtered.softmax(-1), rtol=1e-5, atol=1e-7)
@@ -48,19 +46,19 @@ def test_guidance_mixes_the_filtered_probabilities(
     scores: Tensor, weight: float, top_k: int, top_p: float
 ) -> None:
     pair = torch.cat([scores[:1], scores[:1].flip(1)])
-    rows = SamplingRows.of(
+    rows = SamplingBatch.of(
         temperature=[0.8, 0.8],
         top_k=[top_k] * 2,
         top_p=[top_p] * 2,
         seeds=[1, 1],
         positions=[9, 9],
         guidance=Guidance(
-            unprompted=torch.tensor([1, 1]),
+            uncond_index=torch.tensor([1, 1]),
             weight=torch.tensor([weight, 0.0]),
-            prompted=torch.tensor([0, 0]),
+            cond_index=torch.tensor([0, 0]),
         ),
     )
     prompted, unprompted = top_k_top_p_filtering(pair / 0.8, top_k, top_p).softmax(-1)
     expected = (1 - weight) * prompted + weight * unprompted
-    got = row_probabilities(pair, rows, pair.argmax(dim=1))[0]
+    got = sampled_probabilities(pair, rows)[0]
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-7)

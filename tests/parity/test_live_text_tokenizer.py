@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.text_tokenizer import TextTokenizer
-from tests.parity.reference import rudalle
+from tests.support.reference import rudalle
 
 ADJECTIVES = ["красный", "синий", "большой", "маленький", "старый", "жёлтый", "пушистый", "деревянный"]
 NOUNS = ["круг", "квадрат", "кот", "мяч", "дом", "цветок", "стол", "дождь"]
@@ -32,7 +32,7 @@ def vocabulary(request, tmp_path_factory):
     corpus.write_text("\n".join(SENTENCES), encoding="utf-8")
     youtokentome.BPE.train(str(corpus), str(path), request.param, n_threads=1)
     reference = rudalle().tokenizer.YTTMTokenizerWrapper(youtokentome.BPE(str(path)))
-    return TextTokenizer(path), reference
+    return TextTokenizer(path, normalization="none"), reference
 
 
 @given(TEXTS, st.integers(2, 70))

@@ -1,4 +1,4 @@
-"""The network against both published packages, for architectures and weights that nobody chose."""
+"""The network against both published packages, for random architectures and weights."""
 
 import types
 
@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import ModelConfig
-from model.kv_cache import KeyValueCache
-from model.masks import full_mask, layer_kinds
-from model.transformer import Transformer
-from tests.model.architectures import architectures, random_ids
-from tests.parity import reference
+from model.network.cache import KeyValueCache
+from model.network.masks import full_mask, layer_kinds
+from model.network.transformer import Transformer
+from tests.support import reference
+from tests.support.architectures import architectures, random_ids
+from tests.support.decoding import decode
 
 SEEDS = st.integers(0, 10_000)
 
@@ -79,4 +80,4 @@ def test_cached_steps_equal_the_cached_reference(
             logits, past[carried] = theirs(ids[:, :length], mask, use_cache=True, **past)
         got = torch.cat([ours.text_logits(hidden), ours.image_logits(hidden)], dim=1)
         assert_close(got, logits[:, -1])
-        hidden = ours.decode(ids[:, length], torch.full((2,), length), cache, slots, slots)
+        hidden = decode(ours, ids[:, length], torch.full((2,), length), cache, slots, slots)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from model.config import VqganConfig
 from model.image_tokenizer import ImageTokenizer
-from tests.parity.reference import quiet, rudalle
+from tests.support.reference import quiet, rudalle
 
 TIE = 1e-4
 """Two codes nearer than this may swap places by rounding alone."""

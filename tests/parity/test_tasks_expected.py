@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from jobs.job import Job, Task
-from jobs.requests import (
+from jobs.contract.job import Job
+from jobs.contract.requests import (
     Borders,
     ClassifyRequest,
     Codes,
@@ -23,10 +23,11 @@ from jobs.requests import (
     RankTextsRequest,
     Request,
     Sampling,
+    Task,
     Text2ImageRequest,
     Text2TextRequest,
 )
-from jobs.results import (
+from jobs.contract.results import (
     ClassifyResult,
     ImagesResult,
     JobFailure,
@@ -35,7 +36,7 @@ from jobs.results import (
     Result,
     TextsResult,
 )
-from model.checkpoint import load_rudolph
+from model.files.checkpoint import load_rudolph
 from model.rudolph import Rudolph
 from workers.engine.settings import EngineSettings
 from workers.session import Finished, Session
@@ -50,7 +51,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.rudolph: Rudolph = load_rudolph(folder, dtype="float32")
+        self.rudolph: Rudolph = load_rudolph(folder, dtype="float32", normalization="none")
         self.session = Session(self.rudolph, EngineSettings(num_slots=4, max_step_tokens=96))
         self.values: dict[str, Any] = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
         self.tensors = load_file(folder / "expected.safetensors")
@@ -147,7 +148,7 @@ def test_captions_are_the_reference_texts(checkpoint: Checkpoint) -> None:
         assert [text.count for text in result.texts] == expected.get("counts", [2])
         if "tokens" in expected:
             tokens = list(result.texts[0].tokens or ())
-            # The reference goes on behind eos; what it draws there is cut off.
+            # The reference continues after eos; its tokens there are cut off.
             assert tokens == expected["tokens"][: len(tokens)]
             assert tokens[-1] == 3 or len(tokens) == len(expected["tokens"])
 

@@ -39,7 +39,7 @@ def test_standard_library_loggers_share_the_format(stream: io.StringIO) -> None:
     assert line(stream)["event"] == "слишком долго"
 
 
-def test_keys_and_pictures_never_reach_a_line(stream: io.StringIO) -> None:
+def test_keys_and_images_never_reach_a_line(stream: io.StringIO) -> None:
     get_logger("test").info(
         "request",
         authorization="Bearer sk-secret",

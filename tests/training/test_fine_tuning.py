@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.job import Job, Task
-from jobs.requests import Sampling, Text2ImageRequest
-from jobs.results import ImagesResult
-from model.checkpoint import load_rudolph
-from training.loop import STATE_FILE
-from training.starts import load_image_tokenizer
+from jobs.contract.job import Job
+from jobs.contract.requests import Sampling, Task, Text2ImageRequest
+from jobs.contract.results import ImagesResult
+from model.files.checkpoint import load_rudolph
+from training.initialization import load_image_tokenizer
+from training.run_folder import STATE_FILE
 from training.state import load_state
 from workers.engine.settings import EngineSettings
 from workers.session import Finished, Session
@@ -43,7 +43,7 @@ def _finish(process: "subprocess.Popen[str]") -> str:
 
 
 def _transformer(pictures: Path, output: Path, tiny: Path) -> list[object]:
-    fixed = ["transformer", pictures, output, "--init", tiny, "--device", "cpu", "--no-bf16"]
+    fixed = ["transformer", pictures, output, "--init", tiny, "--device", "cpu", "--precision", "fp32"]
     return [*fixed, "--steps", 24, "--batch", 8, "--views", 2, "--learning-rate", 0.003, "--save-every", 0.1]
 
 
@@ -64,14 +64,14 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one_and_serves(
     saved = load_state(state)
     assert saved is not None
     assert 0 < saved["step"] < 24, "the run was not killed half-way"
-    assert "going on at step" in _finish(_train(*_transformer(pictures, killed, tiny_v2)))
+    assert "resumed at step" in _finish(_train(*_transformer(pictures, killed, tiny_v2)))
 
     expected, resumed = (load_rudolph(folder, dtype="float32") for folder in (whole, killed))
     weights = resumed.transformer.state_dict()
     for name, tensor in expected.transformer.state_dict().items():
         assert torch.equal(tensor, weights[name]), name
     assert expected.revision == resumed.revision != load_rudolph(tiny_v2).revision
-    assert "8 pictures with texts" in (killed / "README.md").read_text(encoding="utf-8")
+    assert "8 examples of pictures (draw)" in (killed / "README.md").read_text(encoding="utf-8")
 
     session = Session(resumed, EngineSettings(num_slots=2))
     request = Text2ImageRequest("синий круг", seed=1, sampling=GREEDY)
@@ -116,7 +116,7 @@ def test_a_tokenizer_whose_projection_is_not_the_nearest_vector_is_refused(
     process = _train("image-tokenizer", pictures, tmp_path / "out", "--init", tiny_v2, "--side", 32)
     output, _ = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "does not pick the nearest code vector" in output
+    assert "does not choose the nearest code vector" in output
 
 
 def test_what_is_wrong_with_the_data_is_the_last_line(pictures: Path, tiny_v2: Path, tmp_path: Path) -> None:
@@ -124,4 +124,4 @@ def test_what_is_wrong_with_the_data_is_the_last_line(pictures: Path, tiny_v2: P
     process = _train("transformer", pictures, tmp_path / "out", "--init", tiny_v2)
     output, _ = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "data.jsonl:1: no valid JSON" in output
+    assert "data.jsonl:1: not valid JSON" in output

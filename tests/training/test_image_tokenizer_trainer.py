@@ -16,17 +16,17 @@ from model.images import pixels_to_bytes, to_square_pixels
 from tests.training.conftest import COLOURS, SHAPES, SIDE, draw
 from training.codebook import MovingCodebook
 from training.image_tokenizer_trainer import (
+    ImageBatch,
     ImageTokenizerTrainer,
-    PictureBatch,
     TokenizerTraining,
     as_coded,
     has_nearest_projection,
     log_error,
     write_codebook,
 )
+from training.initialization import fresh_image_tokenizer
 from training.loop import LoopSettings, run_loop
 from training.optimizer import Optimizer, OptimizerSettings
-from training.starts import fresh_image_tokenizer
 from training.state import epoch_batch
 
 CONFIG = VqganConfig(
@@ -50,8 +50,8 @@ def _trainer(total_steps: int, unquantised_steps: int, *, muon: bool = False) ->
     torch.manual_seed(0)
     pictures = _pictures()
 
-    def batches(step: int, stream: str) -> PictureBatch:
-        return PictureBatch(pictures[epoch_batch(0, step, 8, len(pictures), stream)])
+    def batches(step: int, stream: str) -> ImageBatch:
+        return ImageBatch(pictures[epoch_batch(0, step, 8, len(pictures), stream)])
 
     optimizer = OptimizerSettings(learning_rate=3e-3, warm_up_steps=5, muon=muon)
     settings = TokenizerTraining(total_steps, optimizer, unquantised_steps=unquantised_steps, bf16=False)
@@ -107,12 +107,12 @@ def test_a_cell_takes_the_code_of_the_picture_that_is_named_for_it() -> None:
     vectors = torch.arange(3.0)[:, None, None, None] + torch.tensor([[0.0, 0.1], [0.2, 0.3]])
     drawn = torch.rand(2, 3, 2, 2)
     sources = torch.tensor([[[2, 0], [1, 1]], [[0, 0], [0, 2]]])
-    arranged, target = PictureBatch(torch.rand(3, 3, 2, 2), drawn, sources).arranged(vectors)
+    arranged, target = ImageBatch(torch.rand(3, 3, 2, 2), drawn, sources).arranged(vectors)
     assert (
         arranged[:, 0].tolist() == torch.tensor([[[2.0, 0.1], [1.2, 1.3]], [[0.0, 0.1], [0.2, 2.3]]]).tolist()
     )
     assert torch.equal(target, drawn)
-    alone = PictureBatch(drawn)
+    alone = ImageBatch(drawn)
     assert alone.arranged(vectors) == (vectors, drawn)
 
 
@@ -132,7 +132,7 @@ def _composed_decibels(*, compose: bool) -> float:
     sources = own.clone()
     if compose:
         sources[len(grey) :] = torch.where(cells, len(shown) - 1, own[: len(grey)])
-    batch = PictureBatch(shown, shown[:-1], sources)
+    batch = ImageBatch(shown, shown[:-1], sources)
     optimizer = OptimizerSettings(learning_rate=3e-3, warm_up_steps=5)
     settings = TokenizerTraining(80, optimizer, unquantised_steps=20, bf16=False)
     trainer = ImageTokenizerTrainer(fresh_image_tokenizer(CONFIG, 0), lambda _step, _stream: batch, settings)
@@ -151,7 +151,7 @@ def test_with_fixed_codes_the_decoder_alone_learns() -> None:
     settings = TokenizerTraining(
         40, OptimizerSettings(learning_rate=3e-3, warm_up_steps=5), bf16=False, fixed_codes=True
     )
-    batches = PictureBatch(pictures)
+    batches = ImageBatch(pictures)
     trainer = ImageTokenizerTrainer(tokenizer, lambda _step, _stream: batches, settings, resume_codebook=True)
     decibels = [trainer.train_step(step)["db"] for step in range(40)]
     assert decibels[-1] > decibels[0] + 1
@@ -203,3 +203,37 @@ def test_only_a_projection_onto_the_nearest_vector_is_taken_for_one() -> None:
     write_codebook(tokenizer, torch.randn(16, 8))
     assert has_nearest_projection(tokenizer)
     assert has_nearest_projection(tokenizer.half().float())
+
+
+@pytest.mark.parametrize(("is_fast", "dtype"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_the_processor_decides_whether_products_are_bfloat16(
+    is_fast: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.backends.precision.has_fast_bfloat16", lambda: is_fast)
+    optimizer = OptimizerSettings(learning_rate=3e-3, warm_up_steps=5)
+    pixels = ImageBatch(_pictures()[:2])
+    tokenizer = ImageTokenizer(CONFIG)
+    trainer = ImageTokenizerTrainer(tokenizer, lambda _step, _stream: pixels, TokenizerTraining(2, optimizer))
+    seen: set[torch.dtype] = set()
+
+    def note(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        seen.add(output.dtype)
+
+    for layer in tokenizer.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(note)
+    trainer.train_step(0)
+    assert seen == {dtype}
+
+
+def test_codes_can_move_to_another_cell() -> None:
+    vectors = torch.arange(2 * 4).view(2, 1, 2, 2).float()
+    batch = ImageBatch(
+        pixels=torch.zeros(2, 3, 4, 4),
+        drawn=torch.zeros(1, 3, 4, 4),
+        sources=torch.tensor([[[0, 1], [1, 0]]]),
+        cells=torch.tensor([[[3, 1], [0, 2]]]),
+    )
+    assert batch.arranged(vectors)[0].tolist() == [[[[3, 5], [4, 2]]]]
+    # Without cells every code stays in its own.
+    assert replace(batch, cells=None).arranged(vectors)[0].tolist() == [[[[0, 5], [6, 3]]]]

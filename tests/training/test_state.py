@@ -1,13 +1,19 @@
 """State files, random numbers of a step, and the loop that goes on where it was killed."""
 
+import os
+import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
-from training.loop import LoopSettings, StateMismatch, run_loop
-from training.state import epoch_batch, load_state, replace_file, save_state, step_generator
+from training.loop import LoopSettings, run_loop
+from training.run_folder import StateMismatch
+from training.schedule import default_warm_up, learning_rate_factor
+from training.state import DiskFullError, epoch_batch, load_state, replace_file, save_state, step_generator
 
 
 def test_every_epoch_shows_every_example_once_in_a_new_order() -> None:
@@ -46,6 +52,52 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_names_the_file_and_the_room_and_keeps_the_old_state(small_disk: Path) -> None:
+    path = small_disk / "state.pt"
+    save_state(path, {"weights": torch.ones(100_000)})
+    with pytest.raises(DiskFullError, match=r"No space left for .*state\.pt: it has about 3\.81 MiB"):
+        save_state(path, {"weights": torch.zeros(1_000_000)})
+    kept = load_state(path)
+    assert kept is not None
+    assert torch.equal(kept["weights"], torch.ones(100_000))
+    assert [entry.name for entry in small_disk.iterdir()] == ["state.pt"]
+
+
+def test_a_partial_file_of_a_killed_process_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / ".state.pt.partial").write_bytes(b"x" * 1000)
+    save_state(tmp_path / "state.pt", {"step": 1})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.pt"]
+
+
+@pytest.mark.parametrize("steps", [10, 100, 501])
+def test_one_cycle_is_the_schedule_of_the_published_training(steps: int) -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.Adam([weight], lr=1.0)
+    published = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.0, total_steps=steps, final_div_factor=500
+    )
+    for step in range(steps):
+        factor = learning_rate_factor("one-cycle", step, steps, default_warm_up("one-cycle", steps))
+        assert factor == pytest.approx(published.get_last_lr()[0], abs=1e-6 if steps < 501 else 1e-2), step
+        optimizer.step()
+        if step < steps - 1:
+            published.step()
+
+
 def test_a_state_file_comes_back_equal(tmp_path: Path) -> None:
     state = {"step": 3, "weights": {"a": torch.arange(3.0)}}
     save_state(tmp_path / "state.pt", state)
@@ -74,7 +126,7 @@ class _Counting:
 
     def write_sheet(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("sheet")
+        Image.new("RGB", (4, 4)).save(path)
 
 
 def test_a_stopped_loop_goes_on_at_the_next_step(tmp_path: Path) -> None:
@@ -88,7 +140,7 @@ def test_a_stopped_loop_goes_on_at_the_next_step(tmp_path: Path) -> None:
     assert trainer.steps == list(range(7))
     assert (tmp_path / "sheets" / "counting-000007.png").is_file()
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 7
-    assert any("going on at step 3 of 7" in line for line in lines)
+    assert any("resumed at step 3 of 7" in line for line in lines)
 
 
 def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -8,18 +8,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model.checkpoint import load_rudolph
 from model.config import PAD_ID, TaskToken
+from model.files.checkpoint import load_rudolph
+from model.network.transformer import Transformer
 from model.tasks import Prompts
-from model.transformer import Transformer
 from training.freezing import Part, part_of
 from training.loop import LoopSettings, run_loop
+from training.losses import mean_losses
 from training.optimizer import OptimizerSettings
 from training.sequences import LossWeights, RowBuilder, Rows, Smoothing
-from training.transformer_trainer import TransformerTrainer, TransformerTraining, row_losses
+from training.transformer_trainer import NonFiniteLossError, TransformerTrainer, TransformerTraining
 
 TEXTS = ["кот", "дом у реки", "синий круг", "рыба"]
-CPU = torch.device("cpu")
 
 
 def _trainer(tiny: Path, **changes: object) -> TransformerTrainer:
@@ -39,12 +39,14 @@ def _trainer(tiny: Path, **changes: object) -> TransformerTrainer:
         ]
         return [
             *rows,
-            builder.unprompted(codes[order], LossWeights()),
+            builder.unconditional(codes[order], LossWeights()),
             builder.text_to_text(texts, LossWeights()),
         ]
 
     transformer = rudolph.transformer.requires_grad_(True)
-    settings = TransformerTraining(30, OptimizerSettings(learning_rate=2e-3, warm_up_steps=3), bf16=False)
+    settings = TransformerTraining(
+        30, OptimizerSettings(learning_rate=2e-3, warm_up_steps=3), precision="fp32"
+    )
     return TransformerTrainer(transformer, batches, replace(settings, **changes))  # type: ignore[arg-type]
 
 
@@ -128,7 +130,7 @@ def test_losses_are_those_of_the_full_forward_with_padding_left_out(tiny_v2: Pat
     rows = RowBuilder(config, rudolph.text_tokenizer).image_to_text(
         ["кот", "дом у реки"], codes, LossWeights()
     )
-    losses = row_losses(rudolph.transformer, rows, CPU, bf16=False)
+    losses = mean_losses(rudolph.transformer, rows)
     ids = rows.input_ids()
     logits = rudolph.transformer(ids)[:, :-1]
     text, image = logits[..., : config.text_vocab_size], logits[..., config.text_vocab_size :]
@@ -141,7 +143,7 @@ def test_losses_are_those_of_the_full_forward_with_padding_left_out(tiny_v2: Pat
     assert float(losses["right"]) == pytest.approx(float(of_right), rel=1e-5)
     assert float(losses["image"]) == pytest.approx(float(of_image), rel=1e-5)
     smooth_rows = replace(rows, smoothing=Smoothing(image=0.2, right=0.1))
-    smoothed = row_losses(rudolph.transformer, smooth_rows, CPU, bf16=False)
+    smoothed = mean_losses(rudolph.transformer, smooth_rows)
     is_text = ids[:, 1:][:, right] != PAD_ID
     of_any_token = -text[:, right].log_softmax(-1).mean(-1)[is_text].mean()
     assert float(smoothed["right"]) == pytest.approx(float(0.9 * of_right + 0.1 * of_any_token), rel=1e-5)
@@ -163,9 +165,112 @@ def test_rows_are_laid_out_as_they_are_served(generation: str, request: pytest.F
     assert tuple(named.left[0].tolist()) == prompts.image2text_left()
     assert named.right is not None
     assert tuple(named.right[0].tolist()) == prompts.scored_right("синий круг")
-    empty = builder.unprompted(codes, LossWeights())
-    assert tuple(empty.left[0].tolist()) == prompts.unprompted_left()
+    empty = builder.unconditional(codes, LossWeights())
+    assert tuple(empty.left[0].tolist()) == prompts.uncond_left()
     text = builder.text_to_text(["синий круг"], LossWeights()).left[0].tolist()
     assert text[: len(prompts.text2text_left("синий круг"))] == list(prompts.text2text_left("синий круг"))
     if rudolph.config.generation == 2:
         assert drawn.left[0, 1] == rudolph.config.task_token(TaskToken.LT_T2I)
+
+
+def _flat(transformer: Transformer) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in transformer.parameters()])
+
+
+@pytest.mark.parametrize("objective", ["masked", "reference"])
+@pytest.mark.parametrize("pieces", [2, 3, 5])
+def test_accumulated_pieces_give_the_step_of_the_whole_batch(
+    objective: str, pieces: int, tiny_v2: Path
+) -> None:
+    whole = _trainer(tiny_v2, objective=objective)
+    parts = _trainer(tiny_v2, objective=objective, accumulate=pieces)
+    start = _flat(whole.transformer).clone()
+    first, second = whole.train_step(0), parts.train_step(0)
+    assert second == pytest.approx(first, rel=1e-5)
+    moved, other = _flat(whole.transformer) - start, _flat(parts.transformer) - start
+    assert float(functional.cosine_similarity(moved, other, dim=0)) > 0.9999
+
+
+@pytest.mark.parametrize("generation", ["tiny_v1", "tiny_v2"])
+def test_no_loss_is_nan_where_a_segment_has_no_targets(
+    generation: str, request: pytest.FixtureRequest
+) -> None:
+    losses = _trainer(request.getfixturevalue(generation)).train_step(0)
+    assert all(torch.tensor(value).isfinite() for value in losses.values()), losses
+    if generation == "tiny_v1":
+        assert not {"name_left", "unprompted_left"} & losses.keys()
+
+
+def test_a_part_of_weight_zero_adds_nothing_and_is_no_error(tiny_v2: Path) -> None:
+    rudolph = load_rudolph(tiny_v2, dtype="float32")
+    builder = RowBuilder(rudolph.config, rudolph.text_tokenizer)
+    codes = torch.zeros(2, rudolph.config.image_length, dtype=torch.long)
+    captions = builder.image_to_text(["кот", "рыба"], codes, LossWeights(0, 0, 1))
+    drawings = builder.text_to_image(["кот", "рыба"], codes, LossWeights(0, 0, 1))
+    settings = TransformerTraining(3, OptimizerSettings(1e-3), precision="fp32")
+    trainer = TransformerTrainer(
+        rudolph.transformer.requires_grad_(True), lambda _step: [captions, drawings], settings
+    )
+    losses = trainer.train_step(0)
+    assert set(losses) == {"name_right", "loss", "norm", "learning_rate"}
+
+
+def test_a_step_that_is_not_finite_is_refused_with_its_examples_and_changes_no_weight(
+    tiny_v2: Path,
+) -> None:
+    rudolph = load_rudolph(tiny_v2, dtype="float32")
+    transformer = rudolph.transformer.requires_grad_(True)
+    codes = torch.zeros(1, rudolph.config.image_length, dtype=torch.long)
+    rows = RowBuilder(rudolph.config, rudolph.text_tokenizer).image_to_text(["кот"], codes, LossWeights())
+    rows = replace(rows, places=("data.csv:7",))
+    trainer = TransformerTrainer(
+        transformer,
+        lambda _step: [rows],
+        TransformerTraining(3, OptimizerSettings(1e-3), precision="fp32"),
+    )
+    with torch.no_grad():
+        transformer.text_embeddings.weight[2, 0] = float("inf")
+    before = _flat(transformer).clone()
+    with pytest.raises(NonFiniteLossError, match=r"Step 5 .*data\.csv:7"):
+        trainer.train_step(4)
+    assert torch.equal(_flat(transformer), before)
+
+
+def test_float16_skips_a_step_that_overflows_and_lowers_the_scale(tiny_v2: Path) -> None:
+    trainer = _trainer(tiny_v2, precision="fp16")
+    assert trainer.train_step(0)["loss"] > 0
+    state = trainer.state()
+    trainer.load_state(state | {"scale": {"value": 2.0**40, "good_steps": 0}})
+    before = _flat(trainer.transformer).clone()
+    losses = trainer.train_step(1)
+    assert "norm" not in losses
+    assert torch.equal(_flat(trainer.transformer), before)
+    assert trainer.state()["scale"] == {"value": 2.0**39, "good_steps": 0}
+
+
+def test_losses_fall_in_float16(tiny_v2: Path) -> None:
+    trainer = _trainer(tiny_v2, precision="fp16")
+    losses = [trainer.train_step(step)["loss"] for step in range(20)]
+    assert losses[-1] < losses[0] - 0.3
+
+
+def test_dropout_acts_in_training_only_and_depends_on_the_step(tiny_v2: Path) -> None:
+    first, again, none = (_trainer(tiny_v2, dropout=p) for p in (0.3, 0.3, 0.0))
+    dropped = first.train_step(0)["loss"]
+    assert dropped == again.train_step(0)["loss"]
+    assert dropped != none.train_step(0)["loss"]
+    ids = torch.zeros(1, 4, dtype=torch.long)
+    assert torch.equal(first.transformer(ids), first.transformer(ids))
+
+
+def test_the_moving_average_follows_the_weights_and_survives_a_restart(tiny_v2: Path) -> None:
+    trainer = _trainer(tiny_v2, ema=0.5)
+    name = "to_logits.1.bias"
+    expected = dict(trainer.transformer.named_parameters())[name].detach().clone()
+    for step in range(3):
+        trainer.train_step(step)
+        expected.lerp_(dict(trainer.transformer.named_parameters())[name].detach(), 0.5)
+    torch.testing.assert_close(trainer.weights()[name], expected)
+    resumed = _trainer(tiny_v2, ema=0.5)
+    resumed.load_state(trainer.state())
+    torch.testing.assert_close(resumed.weights()[name], expected)

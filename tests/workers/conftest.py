@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from model.rudolph import Rudolph
-from tests.workers.driving import small_rudolph
+from tests.support.sessions import small_rudolph
 from workers.engine.settings import EngineSettings
 from workers.session import Session
 

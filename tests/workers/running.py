@@ -4,16 +4,16 @@ import asyncio
 import threading
 import uuid
 
-from jobs.client import JobClient
-from jobs.consumer import JobConsumer
-from jobs.job import Job, JobState, Task
-from jobs.requests import Sampling, Text2ImageRequest
-from jobs.results import ImagesResult
+from jobs.client.client import JobClient
+from jobs.contract.job import Job, JobState
+from jobs.contract.requests import Sampling, Task, Text2ImageRequest
+from jobs.contract.results import ImagesResult
+from jobs.worker.consumer import JobConsumer
 from model.rudolph import Rudolph
 from telemetry.tracing import Tracer
 from workers.engine.settings import EngineSettings
 from workers.options import WorkerOptions
-from workers.process import memory_by_kind, model_info
+from workers.process import model_info
 from workers.session import Session
 from workers.worker import Worker
 
@@ -37,11 +37,11 @@ class RunningWorker:
         self.id = f"worker-{uuid.uuid4().hex[:8]}"
         self.worker = Worker(
             self.session,
-            JobConsumer(url, queue=queue, worker_id=self.id, patience_s=1.0),
+            JobConsumer(url, queue=queue, worker_id=self.id, retry_for_s=1.0),
             worker_id=self.id,
             model=model_info(rudolph),
             options=WorkerOptions(**{"renew_every_s": 0.3, "watchdog_s": 60.0, **options}),
-            memory=lambda: memory_by_kind(rudolph.device),
+            memory=self.session.memory,
             tracer=tracer,
         )
         self.code: int | None = None
@@ -70,7 +70,9 @@ def drawing(seed: int = 1, *, candidates: int = 1, prompt: str = "красный
         sampling=Sampling(temperature=1.0, top_k=0, top_p=1.0),
         return_codes=True,
     )
-    return Job(f"job_{uuid.uuid4().hex}", Task.TEXT2IMAGE, request, synchronous=False, rows=candidates)
+    return Job(
+        f"job_{uuid.uuid4().hex}", Task.TEXT2IMAGE, request, synchronous=False, num_sequences=candidates
+    )
 
 
 def codes(outcome: object) -> list[tuple[int, ...] | None]:

@@ -1,4 +1,4 @@
-"""Jobs that cannot be done: why and where, and nobody else is touched."""
+"""Jobs that the session refuses: the reason and the field, and no effect on other jobs."""
 
 import io
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from jobs.requests import (
+from jobs.contract.requests import (
     AnswerRequest,
     Borders,
     ClassifyRequest,
@@ -20,8 +20,8 @@ from jobs.requests import (
     Text2ImageRequest,
     Text2TextRequest,
 )
-from jobs.results import ImagesResult, JobFailure
-from tests.workers.driving import drawing, outcome_of, outcomes_of, small_rudolph
+from jobs.contract.results import ImagesResult, JobFailure
+from tests.support.sessions import drawing, outcome_of, outcomes_of, small_rudolph
 from workers.session import Session
 
 CODES = Codes(tuple(range(16)))
@@ -38,6 +38,39 @@ REFUSED: dict[str, tuple[Request, str, str | None]] = {
     "blank class": (ClassifyRequest(b"", ("кот", "")), "invalid_text", "classes[1]"),
     "surrogate": (Text2TextRequest("\ud800", 1), "invalid_text", "prompt"),
     "surrogate template": (Image2TextRequest(b"", 1, template="\ud800"), "invalid_text", "template"),
+    "invisible class": (ClassifyRequest(b"", ("кот", "\u200b\u00ad")), "invalid_text", "classes[1]"),
+    "invisible prompt": (Text2TextRequest("\u200e", 1), "invalid_text", "prompt"),
+    "invisible template": (Image2TextRequest(b"", 1, template="\ufeff"), "invalid_text", "template"),
+    "same class but for a stress": (
+        ClassifyRequest(b"", ("мяч", "кот", "ко\u0301т")),
+        "invalid_duplicate",
+        "classes[2]",
+    ),
+    "class of the same unknown letter": (
+        ClassifyRequest(b"", ("мяч", "猫", "猫\ufe0f")),
+        "invalid_duplicate",
+        "classes[2]",
+    ),
+    "classes cut before an unknown letter": (
+        ClassifyRequest(b"", ("синий мяч у моря " * 9 + "猫", "синий мяч у моря " * 9 + "犬")),
+        "invalid_duplicate",
+        "classes[1]",
+    ),
+    "classes cut to the same": (
+        ClassifyRequest(b"", ("синий мяч у моря " * 9 + "дом", "синий мяч у моря " * 9 + "кот")),
+        "invalid_duplicate",
+        "classes[1]",
+    ),
+    "template without room": (
+        ClassifyRequest(b"", ("мяч", "кот"), "старый кот у моря " * 9 + "{}"),
+        "invalid_duplicate",
+        "template",
+    ),
+    "texts cut to the same": (
+        RankTextsRequest(b"", ("мяч", "старый кот у моря " * 9 + "дом", "старый кот у моря " * 9 + "кот")),
+        "invalid_duplicate",
+        "texts[2]",
+    ),
     "no pictures": (RankImagesRequest("кот", ()), "invalid_images", "images"),
     "no texts": (RankTextsRequest(b"", ()), "invalid_texts", "texts"),
     "no classes": (ClassifyRequest(b"", ()), "invalid_classes", "classes"),

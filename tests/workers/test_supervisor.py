@@ -1,4 +1,4 @@
-"""The supervisor with real processes: small programs stand where a worker would, with its exit codes."""
+"""The supervisor with real processes: small programs with the exit codes of a worker."""
 
 import itertools
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from workers import exit_codes, supervisor
-from workers.supervisor import Supervisor, visible_gpus, worker_devices
+from workers.supervisor import Supervisor
 
 STARTED = (
     "import os, pathlib, signal, sys, time; pathlib.Path(os.environ['PLACE'], str(time.time_ns())).touch()\n"
@@ -69,6 +69,19 @@ def test_failing_worker_is_restarted_after_growing_pauses(start: Start, tmp_path
     assert pauses[2] >= 4 * supervisor.FIRST_PAUSE_S
 
 
+def test_worker_that_waits_for_its_gpu_is_tried_again_after_growing_pauses_however_long_a_try_takes(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "HEALTHY_AFTER_S", 0.0)
+    one = start(STARTED + f"sys.exit({exit_codes.UNAVAILABLE})")
+    wait_until(lambda: starts(tmp_path) >= 3)
+    times = sorted(int(path.name) / 1e9 for path in tmp_path.iterdir())[:3]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert pauses[0] >= supervisor.FIRST_PAUSE_S
+    assert pauses[1] >= 2 * supervisor.FIRST_PAUSE_S
+    assert not one.misconfigured
+
+
 def test_worker_killed_from_outside_is_replaced_by_one_with_another_id(start: Start, tmp_path: Path) -> None:
     one = start(STAYS.replace("str(time.time_ns())", "os.environ['RUDOLPH_WORKER_ID']"))
     wait_until(lambda: starts(tmp_path) == 1)
@@ -85,7 +98,7 @@ def test_misconfigured_worker_is_not_restarted_and_is_reported(start: Start, tmp
     assert starts(tmp_path) == 2
 
 
-def test_stop_lets_every_worker_end_by_itself(start: Start, tmp_path: Path) -> None:
+def test_stop_lets_every_worker_drain(start: Start, tmp_path: Path) -> None:
     one = start(STAYS, count=3)
     wait_until(lambda: starts(tmp_path) == 3)
     pids = one.pids
@@ -105,17 +118,19 @@ def test_worker_deaf_to_sigterm_is_killed_after_the_grace(start: Start, tmp_path
 
 
 def test_fault_inside_a_worker_is_reported_but_a_kill_is_not(start: Start, tmp_path: Path) -> None:
-    reported: list[tuple[str, str]] = []
+    reported: list[tuple[str, str | None]] = []
     one = start(
         STARTED
         + "time.sleep(0.1)\nos.kill(os.getpid(), signal.SIGSEGV if os.environ['INDEX'] == '0' else 9)",
         count=2,
-        on_crash=lambda worker_id, reason: reported.append((worker_id, reason)),
+        on_end=lambda worker_id, _reason, fault: reported.append((worker_id, fault)),
     )
     wait_until(lambda: starts(tmp_path) >= 4)
     one.stop()
-    assert reported
-    assert all("-0-" in worker_id and "SIGSEGV" in reason for worker_id, reason in reported)
+    faults = [(worker_id, fault) for worker_id, fault in reported if fault is not None]
+    assert faults
+    assert all("-0-" in worker_id and "SIGSEGV" in fault for worker_id, fault in faults)
+    assert any("-1-" in worker_id for worker_id, fault in reported if fault is None)
 
 
 def test_kill_for_want_of_memory_is_reported(
@@ -125,21 +140,21 @@ def test_kill_for_want_of_memory_is_reported(
     kills.write_text("nr_free_pages 1\noom_kill 4\n")
     read = supervisor.out_of_memory_kills
     monkeypatch.setattr(supervisor, "out_of_memory_kills", lambda: read(kills))
-    reported: list[str] = []
-    one = start(STAYS, on_crash=lambda _worker_id, reason: reported.append(reason))
+    reported: list[str | None] = []
+    one = start(STAYS, on_end=lambda _worker_id, _reason, fault: reported.append(fault))
     wait_until(lambda: starts(tmp_path) == 1)
     kills.write_text("nr_free_pages 1\noom_kill 5\n")
     os.kill(one.pids[0], signal.SIGKILL)
     wait_until(lambda: bool(reported))
-    assert "memory" in reported[0]
+    assert "memory" in str(reported[0])
 
 
 def test_no_worker_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     worker = (
         "import os, pathlib, time\n"
-        "from workers.parent import leave_with_parent\n"
-        "leave_with_parent(1)\n"
+        "from workers.orphan_guard import exit_when_parent_dies\n"
+        "exit_when_parent_dies(1)\n"
         f"pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\n"
         "time.sleep(60)\n"
     )
@@ -162,41 +177,30 @@ def test_no_worker_outlives_a_killed_supervisor(tmp_path: Path) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """An orphan that nobody has reaped yet is a zombie: dead, but still known."""
+    """An orphan that init has not reaped yet is a zombie: it has ended, but still has a process id."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
-@pytest.mark.parametrize(
-    ("device", "num_workers", "gpus", "expected"),
-    [
-        ("auto", None, 0, ["auto"]),
-        ("auto", 2, 0, ["auto", "auto"]),
-        ("auto", None, 2, ["cuda:0", "cuda:1"]),
-        ("cuda", 3, 2, ["cuda:0", "cuda:1", "cuda:0"]),
-        ("cuda:1", None, 2, ["cuda:1"]),
-        ("cpu", None, 2, ["cpu"]),
-    ],
-)
-def test_devices_are_one_a_gpu_unless_told_otherwise(
-    monkeypatch: pytest.MonkeyPatch, device: str, num_workers: int | None, gpus: int, expected: list[str]
+def test_retired_worker_is_not_started_again_and_other_ends_are_reported(
+    start: Start, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(supervisor, "visible_gpus", lambda: gpus)
-    assert worker_devices(device, num_workers) == expected
+    ends: list[str] = []
+    program = (
+        STARTED
+        + f"codes = [{exit_codes.CRASHED}, {exit_codes.HUNG}, {exit_codes.RETIRED}]\n"
+        + "sys.exit(codes[len(os.listdir(os.environ['PLACE'])) - 1])"
+    )
+    one = start(program, on_end=lambda worker_id, reason, _fault: ends.append(reason))
+    assert one.wait(20)
+    assert ends == ["crashed", "hung"]
+    assert starts(tmp_path) == 3
+    assert not one.misconfigured
 
 
-def test_visible_gpus_counts_devices_within_the_environment_s_choice(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    for name in ("nvidia0", "nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm"):
-        (tmp_path / name).touch()
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert visible_gpus(tmp_path) == 3
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
-    assert visible_gpus(tmp_path) == 2
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert visible_gpus(tmp_path) == 0
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert visible_gpus(tmp_path) == 0
+def test_end_of_a_process_has_one_word() -> None:
+    codes = (exit_codes.CRASHED, exit_codes.HUNG, exit_codes.UNAVAILABLE, -signal.SIGKILL, 1, 0)
+    words = ["crashed", "hung", "unavailable", "killed", "exited", "exited"]
+    assert [exit_codes.reason_of(code) for code in codes] == words

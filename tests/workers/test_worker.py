@@ -8,16 +8,18 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 
+import msgspec
 import pytest
+import structlog
 
-from jobs.client import JobClient
-from jobs.consumer import JobConsumer
-from jobs.job import Job, JobState
-from jobs.requests import Text2ImageRequest
-from jobs.results import JobFailure
-from model.checkpoint import load_rudolph
+from jobs.client.client import JobClient
+from jobs.contract.job import Job, JobState
+from jobs.contract.requests import Text2ImageRequest
+from jobs.contract.results import JobFailure
+from jobs.worker.consumer import JobConsumer
+from model.files.checkpoint import load_rudolph
 from model.rudolph import Rudolph
-from tests.jobs.servers import RedisServer
+from tests.support.redis_servers import RedisServer
 from tests.workers.running import NUM_SLOTS, WAIT_S, RunningWorker, codes, drawing, until_state
 from workers import exit_codes
 from workers.engine.settings import EngineSettings
@@ -72,7 +74,18 @@ async def test_job_is_done_and_its_result_repeats_with_its_seed(client: JobClien
     assert results[0] == results[1] != results[2]
 
 
-async def test_heartbeat_tells_the_model_and_the_metrics(client: JobClient, start: Start) -> None:
+async def test_every_line_of_a_job_has_the_id_of_its_request(client: JobClient, start: Start) -> None:
+    with structlog.testing.capture_logs() as lines:
+        start()
+        job = msgspec.structs.replace(drawing(), request_id="request-1")
+        await client.submit(job)
+        await client.wait(job.id, WAIT_S)
+    events = {line["event"]: line for line in lines if line.get("job") == job.id}
+    assert {"job_started", "job_finished"} <= set(events)
+    assert {line["request_id"] for line in events.values()} == {"request-1"}
+
+
+async def test_heartbeat_has_the_model_and_the_metrics(client: JobClient, start: Start) -> None:
     running = start()
     submitted = await client.submit(drawing())
     await client.wait(submitted.id, WAIT_S)
@@ -115,6 +128,22 @@ async def test_drained_worker_leaves_the_list_and_its_jobs_go_back_uncharged(
     assert codes(await client.wait(later.id, WAIT_S))
 
 
+async def test_worker_that_an_operator_drains_finishes_its_job_and_is_not_to_be_restarted(
+    client: JobClient, start: Start
+) -> None:
+    running = start(drain_s=30)
+    job = await client.submit(drawing(candidates=12))
+    await until_state(client, job.id, JobState.RUNNING)
+    assert await client.drain_worker(running.id)
+    later = await client.submit(drawing(seed=2))
+    assert await asyncio.to_thread(running.join) == exit_codes.RETIRED
+    assert (await client.status(job.id)).state is JobState.SUCCEEDED
+    assert (await client.status(later.id)).attempt == 0
+    async with asyncio.timeout(2):
+        while await client.workers():
+            await asyncio.sleep(0.05)
+
+
 async def test_drain_finishes_what_runs_when_there_is_time(client: JobClient, start: Start) -> None:
     running = start(drain_s=30)
     submitted = await client.submit(drawing(candidates=12))
@@ -138,7 +167,7 @@ async def test_job_of_a_vanished_worker_completes_elsewhere_with_the_same_result
     client: JobClient, start: Start, redis: RedisServer, queue: str
 ) -> None:
     submitted = await client.submit(drawing(seed=11))
-    # Claims with a short lease and is never heard of again.
+    # Claims with a short lease and makes no further call.
     vanished = JobConsumer(redis.url, queue=queue, worker_id="vanished", lease_s=0.5)
     assert [claimed.job.id for claimed in vanished.claim(1)] == [submitted.id]
     start()
@@ -248,7 +277,7 @@ def test_hung_engine_ends_the_process_and_reports_its_jobs(
 ) -> None:
     program = f"""
 import sys, time
-from model.checkpoint import load_rudolph
+from model.files.checkpoint import load_rudolph
 from tests.workers.running import RunningWorker
 from workers.session import Session
 

@@ -1,4 +1,4 @@
-"""The engine on real small networks: batch mates change nothing, and nothing is lost or left behind."""
+"""The engine on small networks: other sequences change no result, no work is lost, no slot leaks."""
 
 import itertools
 from pathlib import Path
@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from model.layout import Segment
+from model.network.layout import Segment
+from model.network.sampler import noise
 from model.rudolph import Rudolph
-from model.sampler import noise
 from model.tasks import Prompts
-from tests.workers.driving import small_rudolph
+from tests.support.sessions import small_rudolph
 from tests.workers.engine.works import (
     all_works,
     alone,
@@ -30,7 +30,7 @@ from workers.engine.work import (
     EngineEvent,
     Generate,
     Generated,
-    PartialPicture,
+    PartialImageFile,
     PartialTokens,
     Sampling,
     WorkProgress,
@@ -127,9 +127,9 @@ def test_guided_draws_follow_the_reference_probabilities(second: Rudolph, tiny_v
             prompts.text2image_left("красный круг на белом фоне"),
             seeds,
             Sampling(0.8, 16, 0.9),
-            kept=kept,
+            known_codes=kept,
             guidance=0.3,
-            unprompted_left=prompts.unprompted_left(),
+            uncond_left=prompts.uncond_left(),
         )
         drawn = alone(second, work, num_slots=12)
         assert isinstance(drawn, Generated)
@@ -170,9 +170,9 @@ def test_progress_counts_rows_of_all_pictures(rudolph: Rudolph, engine: Engine) 
 
 
 def test_partial_pictures_come_before_the_picture(rudolph: Rudolph, engine: Engine) -> None:
-    work = drawing(rudolph, seeds=(1, 2, 3), partial_pictures=3, partial_candidates=2)
+    work = drawing(rudolph, seeds=(1, 2, 3), partial_images=3, partial_candidates=2)
     engine.submit("a", work)
-    partial = [event for event in drive(engine) if isinstance(event, PartialPicture)]
+    partial = [event for event in drive(engine) if isinstance(event, PartialImageFile)]
     for candidate in (0, 1):
         own = [event for event in partial if event.candidate == candidate]
         assert [event.partial_index for event in own] == [0, 1, 2]
@@ -238,6 +238,6 @@ def test_random_schedules_change_no_result_and_give_every_slot_back(
         assert_same(result, expected[names[owner]])
     statistics = engine.step().statistics
     assert statistics.slots_used == 0
-    assert statistics.waiting_rows == 0
+    assert statistics.waiting_sequences == 0
     assert engine._scheduler.left_slots.num_used == 0
     engine.close()

@@ -18,7 +18,7 @@ def test_classes_cost_little_more_than_their_own_tokens(rudolph: Rudolph) -> Non
     computed = 0
     while engine.has_work:
         plan = engine._scheduler.schedule()
-        computed += plan.fill_tokens + sum(chunk.tokens for chunk in plan.chunks)
+        computed += plan.prompt_tokens + sum(chunk.tokens for chunk in plan.chunks)
         assert all(chunk.tokens <= 64 for chunk in plan.chunks)
         engine._launch(plan)
         engine._collect(idle=plan.is_empty)

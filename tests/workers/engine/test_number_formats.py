@@ -1,11 +1,11 @@
-"""Every task in the number format that a CPU with bfloat16 chooses by itself."""
+"""Every task in the number format that is the default on a CPU with bfloat16."""
 
 from pathlib import Path
 
 import pytest
 
-from jobs.job import Job, Task
-from jobs.requests import (
+from jobs.contract.job import Job
+from jobs.contract.requests import (
     Borders,
     ClassifyRequest,
     Image2TextRequest,
@@ -13,13 +13,13 @@ from jobs.requests import (
     RankImagesRequest,
     RankTextsRequest,
     Request,
+    Task,
     Text2ImageRequest,
     Text2TextRequest,
 )
-from jobs.results import ClassifyResult, ImagesResult, JobFailure, Result
-from model.checkpoint import load_rudolph
-from model.kernels.cpu_linear import can_pack_int8
-from model.kernels.x86 import is_available
+from jobs.contract.results import ClassifyResult, ImagesResult, JobFailure, Result
+from model.backends.x86 import is_available
+from model.files.checkpoint import load_rudolph
 from workers.engine.settings import EngineSettings
 from workers.session import Finished, Session
 
@@ -64,13 +64,13 @@ def test_bfloat16_scores_are_near_those_of_float32(tiny_v2: Path) -> None:
 
 
 def test_int8_layers_score_near_float32_and_draw_the_same_alone_and_among_others(tiny_v2: Path) -> None:
-    if not (can_pack_int8() or is_available()):
-        pytest.skip("neither torch nor the kernels in C multiply int8 weights on this processor")
+    if not is_available():
+        pytest.skip("this processor has no AVX2")
     picture = (tiny_v2 / "picture0.png").read_bytes()
     exact = Session(load_rudolph(tiny_v2, device="cpu", dtype="float32"))
     whole = Session(
-        load_rudolph(tiny_v2, device="cpu", dtype="float32" if can_pack_int8() else "bfloat16"),
-        EngineSettings(num_slots=8, int8_weights=True),
+        load_rudolph(tiny_v2, device="cpu", dtype="bfloat16"),
+        EngineSettings(num_slots=8, weight_format="int8"),
     )
     request = ClassifyRequest(picture, ("круг", "кот", "домик"), "на картинке {}")
     scores = [run(session, request) for session in (exact, whole)]

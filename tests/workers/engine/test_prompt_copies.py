@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.job import Job, Task
-from jobs.requests import Image2TextRequest
-from jobs.results import TextsResult
-from model.checkpoint import load_rudolph
+from jobs.contract.job import Job
+from jobs.contract.requests import Image2TextRequest, Task
+from jobs.contract.results import TextsResult
+from model.files.checkpoint import load_rudolph
 from model.rudolph import Rudolph
 from workers.engine.settings import EngineSettings
 from workers.session import Finished, Session

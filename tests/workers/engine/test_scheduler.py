@@ -1,7 +1,7 @@
 """Policy: who runs, who waits, what is computed once. No tensors."""
 
 from model.config import ModelConfig
-from model.layout import Segment
+from model.network.layout import Segment
 from model.tasks import TextSlice
 from workers.engine.scheduler import Scheduler, StepPlan
 from workers.engine.score_group import ScoreGroup
@@ -49,7 +49,7 @@ def step(policy: Scheduler) -> StepPlan:
     plan = policy.schedule()
     for row in policy.advance(plan):
         if row.is_complete:
-            policy.finish(row, ())
+            policy.record_image(row, ())
             if row.group.is_done:
                 policy.remove(row.group.owner)
     for chunk in plan.chunks:
@@ -68,7 +68,7 @@ def test_candidates_of_one_prompt_compute_it_once() -> None:
     policy.add(drawing(candidates=4))
     plan = step(policy)
     assert len(plan.admitted) == 4
-    assert [fill.ids for fill in plan.fills] == [LEFT]
+    assert [prompt.ids for prompt in plan.prompts] == [LEFT]
     assert len({row.left_slot for row in plan.admitted}) == 1
 
 
@@ -76,7 +76,7 @@ def test_captions_of_one_picture_compute_it_once_and_copy_it() -> None:
     policy = scheduler()
     policy.add(captioning(candidates=3))
     plan = step(policy)
-    assert [fill.ids for fill in plan.fills] == [EMPTY, (*IMAGE, 2, 10)]
+    assert [prompt.ids for prompt in plan.prompts] == [EMPTY, (*IMAGE, 2, 10)]
     assert len(plan.body_copies) == 2
 
 
@@ -87,7 +87,7 @@ def test_copies_are_made_from_what_is_computed_not_from_other_copies() -> None:
         step(policy)
     policy.add(captioning(candidates=6))
     plan = step(policy)
-    (filled,) = [fill.slot for fill in plan.fills if fill.slot is not None]
+    (filled,) = [prompt.slot for prompt in plan.prompts if prompt.slot is not None]
     assert {copy.source for copy in plan.body_copies} == {filled}
     assert len(plan.body_copies) == 5
 
@@ -97,17 +97,17 @@ def test_next_wave_finds_the_prompt_of_the_last_one() -> None:
     policy.add(captioning(candidates=5))
     plans = [step(policy) for _ in range(12)]
     assert sum(len(plan.admitted) for plan in plans) == 5
-    assert sum(len(plan.fills) for plan in plans) == 2
+    assert sum(len(plan.prompts) for plan in plans) == 2
     assert sum(len(plan.body_copies) for plan in plans) == 1
     assert all_free(policy)
 
 
 def test_guided_row_takes_two_slots_or_none() -> None:
     policy = scheduler(num_slots=3)
-    policy.add(drawing(candidates=2, guidance=0.5, unprompted_left=EMPTY))
+    policy.add(drawing(candidates=2, guidance=0.5, uncond_left=EMPTY))
     plan = step(policy)
     (row,) = plan.admitted
-    assert row.shadow is not None
+    assert row.uncond is not None
     assert policy.body_slots.num_used == 2
     assert policy.num_waiting == 2
 
@@ -147,15 +147,15 @@ def test_prompt_larger_than_the_budget_still_starts() -> None:
 def test_leading_kept_cells_are_part_of_the_prompt() -> None:
     policy = scheduler()
     kept = (*IMAGE[:5], *(None,) * 11)
-    policy.add(drawing(kept=kept))
+    policy.add(drawing(known_codes=kept))
     plan = step(policy)
-    assert plan.fills[-1].ids == IMAGE[:5]
+    assert plan.prompts[-1].ids == IMAGE[:5]
     assert plan.admitted[0].position == CONFIG.image_start + 5
 
 
 def test_trailing_kept_cells_are_not_computed() -> None:
     policy = scheduler()
-    policy.add(drawing(kept=(None, None, *IMAGE[2:])))
+    policy.add(drawing(known_codes=(None, None, *IMAGE[2:])))
     steps = 0
     while policy.has_work:
         step(policy)
@@ -165,23 +165,23 @@ def test_trailing_kept_cells_are_not_computed() -> None:
 
 def test_long_runs_of_kept_cells_are_read_at_once() -> None:
     policy = scheduler()
-    policy.add(drawing(kept=(None, *IMAGE[1:9], *(None,) * 7)))
+    policy.add(drawing(known_codes=(None, *IMAGE[1:9], *(None,) * 7)))
     step(policy)
     plan = step(policy)
     assert not plan.decode
-    assert [(jump.length, len(jump.rows)) for jump in plan.jumps] == [(9, 1)]
-    assert plan.jumps[0].rows[0].position == CONFIG.image_start + 9
+    assert [(run.length, len(run.sequences)) for run in plan.forced_runs] == [(9, 1)]
+    assert plan.forced_runs[0].sequences[0].position == CONFIG.image_start + 9
 
 
 def test_short_runs_of_kept_cells_are_decoded() -> None:
     policy = scheduler()
-    policy.add(drawing(kept=(None, *IMAGE[1:4], *(None,) * 12)))
+    policy.add(drawing(known_codes=(None, *IMAGE[1:4], *(None,) * 12)))
     step(policy)
     assert len(step(policy).decode) == 1
 
 
 def test_fully_kept_picture_needs_no_step() -> None:
-    group = drawing(kept=IMAGE)
+    group = drawing(known_codes=IMAGE)
     assert group.needs_no_step
     group.finish_without_steps()
     assert group.result().candidates == (IMAGE,)
@@ -207,15 +207,15 @@ def test_classes_are_scored_against_one_prefix_in_bounded_chunks() -> None:
     policy = scheduler()
     policy.add(classifying(classes=50))
     chunks = []
-    fills = 0
+    prompts = 0
     while policy.has_work:
         plan = step(policy)
-        fills += len(plan.fills)
+        prompts += len(plan.prompts)
         chunks += plan.chunks
-    assert fills == 2
+    assert prompts == 2
     assert all(chunk.tokens <= STEP_TOKENS for chunk in chunks)
     assert sorted(index for chunk in chunks for index in chunk.indices) == list(range(50))
-    assert all(chunk.first == CONFIG.right_start for chunk in chunks)
+    assert all(chunk.batch.first == CONFIG.right_start for chunk in chunks)
     assert all_free(policy)
 
 
@@ -251,7 +251,7 @@ def test_decoding_goes_on_beside_scoring() -> None:
 
 def test_removed_groups_give_everything_back() -> None:
     policy = scheduler()
-    policy.add(drawing("picture", candidates=6, guidance=0.5, unprompted_left=EMPTY))
+    policy.add(drawing("picture", candidates=6, guidance=0.5, uncond_left=EMPTY))
     policy.add(classifying("classes", classes=100))
     step(policy)
     step(policy)
@@ -267,8 +267,8 @@ def test_lost_prompts_are_computed_anew() -> None:
     policy = scheduler()
     policy.add(captioning(candidates=2))
     plan = policy.schedule()
-    assert policy.lose(plan) == {"a"}
+    assert policy.invalidate(plan) == {"a"}
     policy.remove("a")
     assert all_free(policy)
     policy.add(captioning(candidates=2))
-    assert len(policy.schedule().fills) == 2
+    assert len(policy.schedule().prompts) == 2

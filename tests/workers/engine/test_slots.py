@@ -70,7 +70,7 @@ def test_content_that_was_left_longest_ago_goes_first() -> None:
 def test_forgotten_content_is_computed_anew() -> None:
     slots = Slots(2)
     slot = slots.take("a").slot
-    slots.forget(slot)
+    slots.invalidate(slot)
     slots.release(slot)
     assert not slots.take("a").is_ready
 
@@ -125,9 +125,9 @@ class SlotsMachine(RuleBasedStateMachine):
             self.users[slot] -= 1
 
     @rule(slot=taken)
-    def forget(self, slot: int | None) -> None:
+    def invalidate(self, slot: int | None) -> None:
         if slot is not None:
-            self.slots.forget(slot)
+            self.slots.invalidate(slot)
             self.contents[slot] = None
 
     @invariant()

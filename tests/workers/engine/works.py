@@ -2,13 +2,13 @@
 
 import torch
 
-from model.layout import Segment
+from model.network.layout import Segment
 from model.rudolph import Rudolph
 from model.tasks import Ids, Prompts, caption_slice, text2text_slice
 from workers.engine.engine import Engine
 from workers.engine.settings import EngineSettings
 from workers.engine.work import (
-    DecodePictures,
+    DecodeImages,
     EngineEvent,
     Generate,
     Sampling,
@@ -25,7 +25,7 @@ TEXTS = Sampling(0.9, 16, 0.9)
 
 
 def engine_of(rudolph: Rudolph, num_slots: int = 6, step_tokens: int = 100) -> Engine:
-    return Engine(rudolph, EngineSettings(num_slots, step_tokens, picture_threads=1))
+    return Engine(rudolph, EngineSettings(num_slots, step_tokens, image_threads=1))
 
 
 def drive(engine: Engine, max_steps: int = 2000) -> list[EngineEvent]:
@@ -50,7 +50,7 @@ def alone(rudolph: Rudolph, work: Work, **sizes: int) -> WorkResult:
         engine.close()
 
 
-def picture_codes(rudolph: Rudolph, seed: int) -> Ids:
+def image_codes(rudolph: Rudolph, seed: int) -> Ids:
     generator = torch.Generator().manual_seed(seed)
     config = rudolph.config
     return tuple(
@@ -63,7 +63,7 @@ def drawing(
 ) -> Generate:
     prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
     if more.get("guidance"):
-        more["unprompted_left"] = prompts.unprompted_left()
+        more["uncond_left"] = prompts.uncond_left()
     return Generate(Segment.IMAGE, prompts.text2image_left(text), seeds, IMAGES, **more)  # type: ignore[arg-type]
 
 
@@ -74,7 +74,7 @@ def captioning(rudolph: Rudolph, seeds: tuple[int, ...] = (1, 2, 3), **more: obj
         prompts.image2text_left(),
         seeds,
         TEXTS,
-        image=picture_codes(rudolph, 5),
+        image=image_codes(rudolph, 5),
         right=prompts.image2text_right("на картинке"),
         text_slice=caption_slice(rudolph.config),
         **more,  # type: ignore[arg-type]
@@ -97,42 +97,42 @@ def classifying(rudolph: Rudolph, count: int = 7) -> Score:
     prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
     words = ["круг", "старый кот", "большой синий мяч", "домик у моря", "мяч"]
     texts = [" ".join(words[: 1 + number % 5]) for number in range(count)]
-    left, image = prompts.image2text_left(), picture_codes(rudolph, 6)
+    left, image = prompts.image2text_left(), image_codes(rudolph, 6)
     return Score(tuple(ScoredSequence(left, image, prompts.scored_right(t)) for t in texts), right=True)
 
 
 def ranking_images(rudolph: Rudolph) -> Score:
     prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
     left, right = prompts.image2text_left(), prompts.scored_right("кот")
-    pictures = [picture_codes(rudolph, seed) for seed in range(4)]
+    pictures = [image_codes(rudolph, seed) for seed in range(4)]
     return Score(tuple(ScoredSequence(left, p, right) for p in pictures), image=True, right=True)
 
 
 def ranking_texts(rudolph: Rudolph) -> Score:
     prompts = Prompts(rudolph.config, rudolph.text_tokenizer)
-    image = picture_codes(rudolph, 7)
+    image = image_codes(rudolph, 7)
     lefts = [prompts.text_ranking_left(text) for text in ("кот", "мяч у моря", "домик")]
     return Score(tuple(ScoredSequence(left, image) for left in lefts), left=True, image=True)
 
 
 def all_works(rudolph: Rudolph) -> dict[str, Work]:
     """One of every kind, pictures with kept cells of every pattern among them."""
-    codes = picture_codes(rudolph, 8)
+    codes = image_codes(rudolph, 8)
     width = rudolph.config.image_width
     top = tuple(code if cell < width + 2 else None for cell, code in enumerate(codes))
     middle = tuple(code if 2 <= cell < 9 or cell % 5 == 0 else None for cell, code in enumerate(codes))
     return {
         "plain": drawing(rudolph),
         "guided": drawing(rudolph, "мяч", guidance=0.4),
-        "top kept": drawing(rudolph, kept=top),
-        "middle kept": drawing(rudolph, kept=middle, guidance=0.7),
+        "top kept": drawing(rudolph, known_codes=top),
+        "middle kept": drawing(rudolph, known_codes=middle, guidance=0.7),
         "captions": captioning(rudolph),
         "short captions": captioning(rudolph, (9, 10), max_tokens=7),
         "texts": continuing(rudolph),
         "classes": classifying(rudolph),
         "images": ranking_images(rudolph),
         "ranked texts": ranking_texts(rudolph),
-        "decoded": DecodePictures((codes, codes[::-1]), "png"),
+        "decoded": DecodeImages((codes, codes[::-1]), "png"),
     }
 
 

@@ -1,4 +1,4 @@
-# Every habit of this project. Needs Python >= 3.11, make and a C++ compiler; everything else goes into .venv.
+# All commands of this project. Needs Python >= 3.11, make and a C++ compiler; everything else is installed in .venv.
 # A stamp file marks each finished step, so that a second run starts at once.
 
 SHELL := /bin/sh
@@ -8,8 +8,11 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Refuses every file whose hash is not in the list.
+HASHED := $(PIP) install --require-hashes --no-build-isolation
 STAMPS := $(VENV)/stamps
 REFERENCE := $(VENV)/reference
+SUPPLY := $(VENV)/supply/bin
 
 # make serve PORT=9000 MODEL=path/to/checkpoint ARGS="--workers 2"
 HOST ?= 127.0.0.1
@@ -17,8 +20,10 @@ PORT ?= 8000
 MODEL ?=
 DATA_DIR ?= var
 ARGS ?=
+# Package index with another build of torch, for example for an older GPU (docs/gpu.md).
+TORCH_INDEX ?=
 QUALITY_PORT ?= 18765
-# Files of tests that run side by side.
+# Test files that run in parallel, in the order in which tests/conftest.py sorts them.
 TEST_PROCESSES ?= 2
 
 .PHONY: help
@@ -35,24 +40,32 @@ install: $(STAMPS)/run  ## Build the environment that serves (.venv)
 .PHONY: test
 test: $(STAMPS)/dev $(STAMPS)/reference  ## Run the tests (make test ARGS="tests/jobs -k lease", TEST_PROCESSES=0)
 	@sh scripts/install_test_tools.sh
-	@exec $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	@exec $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+.PHONY: test-clients
+test-clients: $(STAMPS)/dev $(STAMPS)/clients  ## Run real clients against a server, and write their table in docs/clients.md
+	@sh scripts/install_node_clients.sh tests/clients/node $(VENV)/clients-node
+	@exec $(BIN)/python -m tests.clients $(ARGS)
 
 .PHONY: lint
-lint: $(STAMPS)/dev  ## Style, format, types, import rules
+lint: $(STAMPS)/dev  ## Style, format, types, import rules, words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror model/kernels/x86/*.[ch]
+	$(BIN)/clang-format --dry-run --Werror model/backends/x86/*.[ch]
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.lint
+	$(BIN)/python -m scripts.reference --check
+	$(BIN)/python -m scripts.dashboard --check
 
 .PHONY: format
-format: $(STAMPS)/dev  ## Let ruff rewrite what it can
+format: $(STAMPS)/dev  ## Apply automatic fixes and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i model/kernels/x86/*.[ch]
+	$(BIN)/clang-format -i model/backends/x86/*.[ch]
 
 .PHONY: bench
-bench: $(STAMPS)/dev $(STAMPS)/reference  ## Measure speed, with results in bench/results
+bench: $(STAMPS)/dev $(STAMPS)/reference  ## Measure speed; results are in bench/results
 	@exec $(BIN)/python -m bench $(ARGS)
 
 .PHONY: chaos
@@ -64,16 +77,58 @@ fuzz: $(STAMPS)/fuzz  ## Fuzz every route of a running server, and the picture r
 	@exec $(BIN)/python -m tests.fuzz $(ARGS)
 
 .PHONY: bench-clients
-bench-clients: $(STAMPS)/dev  ## Measure what leaving and slow clients cost a running server
+bench-clients: $(STAMPS)/dev  ## Measure the cost of clients that disconnect or do not read
 	@exec $(BIN)/python -m bench.clients $(ARGS)
 
 .PHONY: demo-checkpoint
-demo-checkpoint: $(STAMPS)/train  ## Train the demo checkpoint from nothing; a killed run goes on
-	@exec $(BIN)/rudolph train demo $(or $(MODEL),checkpoints/demo) --work runs/demo $(ARGS)
+demo-checkpoint: $(STAMPS)/train  ## Train the demo checkpoint from nothing; a stopped run resumes
+	@exec $(BIN)/python -m examples.demo_checkpoint make $(or $(MODEL),checkpoints/demo) --work runs/demo $(ARGS)
 
 .PHONY: demo-quality
 demo-quality: $(STAMPS)/train  ## Serve the demo checkpoint and measure it over HTTP
-	@exec sh scripts/demo_quality.sh $(BIN) $(or $(MODEL),checkpoints/demo) $(QUALITY_PORT) $(ARGS)
+	@exec sh examples/demo_checkpoint/quality.sh $(BIN) examples.demo_checkpoint $(or $(MODEL),checkpoints/demo) $(QUALITY_PORT) $(ARGS)
+
+.PHONY: demo-scenes
+demo-scenes: $(STAMPS)/train  ## Train the larger demo checkpoint (two hours on two cores); a stopped run resumes
+	@exec $(BIN)/python -m examples.demo_scenes make $(or $(MODEL),runs/scenes/checkpoint) --work runs/scenes $(ARGS)
+
+.PHONY: demo-scenes-quality
+demo-scenes-quality: $(STAMPS)/train  ## Serve the larger demo checkpoint and measure it over HTTP
+	@exec sh examples/demo_checkpoint/quality.sh $(BIN) examples.demo_scenes $(or $(MODEL),runs/scenes/checkpoint) $(QUALITY_PORT) $(ARGS)
+
+.PHONY: reference
+reference: $(STAMPS)/dev  ## Write the references and tables of the documents from the code
+	@exec $(BIN)/python -m scripts.reference
+
+.PHONY: dashboard
+dashboard: $(STAMPS)/dev  ## Write the Grafana dashboard from scripts/dashboard
+	@exec $(BIN)/python -m scripts.dashboard
+
+.PHONY: docs
+docs: $(STAMPS)/dev  ## Build the documentation as a site in build/docs
+	@exec $(BIN)/mkdocs build --quiet
+
+.PHONY: readme-pictures
+readme-pictures: $(STAMPS)/dev  ## Make the images, captions and example replies of the documents
+	@exec $(BIN)/python -m scripts.pictures
+
+.PHONY: lock
+lock: $(STAMPS)/supply  ## Write requirements/*.txt, with the hashes of all packages, from constraints.txt
+	@sh scripts/lock.sh $(SUPPLY)/uv
+
+.PHONY: sbom
+sbom: $(STAMPS)/supply $(STAMPS)/run  ## Write build/sbom-api.json and -worker.json (CycloneDX), and build/licences.csv
+	@mkdir -p build
+	@cat requirements/worker.txt requirements/torch.txt >build/worker.txt
+	@$(SUPPLY)/cyclonedx-py requirements requirements/api.txt --pyproject pyproject.toml --of JSON -o build/sbom-api.json
+	@$(SUPPLY)/cyclonedx-py requirements build/worker.txt --pyproject pyproject.toml --of JSON -o build/sbom-worker.json
+	@$(SUPPLY)/pip-licenses --python $(BIN)/python --format csv --with-urls --order license --output-file build/licences.csv
+
+.PHONY: audit
+audit: $(STAMPS)/supply  ## Look for known vulnerabilities of the packages (asks the index's advisory service)
+	@$(SUPPLY)/pip-audit --require-hashes --disable-pip -r requirements/worker.txt
+	@$(SUPPLY)/pip-audit --require-hashes --disable-pip -r requirements/dev.txt
+	@$(SUPPLY)/pip-audit --require-hashes --disable-pip -r requirements/torch.txt
 
 .PHONY: clean
 clean:  ## Remove the environment and caches; data in var/ stays
@@ -89,34 +144,52 @@ $(STAMPS)/python: scripts/find_python.sh
 		echo "No C++ compiler found; the tokenizer needs one (Debian and Ubuntu: apt-get install g++)" >&2; exit 1; }
 	@mkdir -p $(STAMPS) && touch $@
 
-# youtokentome names Cython only in its setup.py, so the build tools come first and isolation is off.
-$(STAMPS)/build-tools: $(STAMPS)/python constraints.txt
+# youtokentome requires Cython only in its setup script, so the build tools come first and isolation is off.
+$(STAMPS)/build-tools: $(STAMPS)/python requirements/build.txt
 	@echo "installing the build tools"
-	@$(PIP) install -c constraints.txt setuptools wheel Cython
+	@$(HASHED) -r requirements/build.txt
 	@touch $@
 
-$(STAMPS)/run: $(STAMPS)/build-tools pyproject.toml constraints.txt setup.py $(wildcard model/kernels/x86/*.[ch])
+# torch comes without a check of its hash: it has builds for CUDA, ROCm and CPUs, each with other files.
+$(STAMPS)/run: $(STAMPS)/build-tools pyproject.toml constraints.txt requirements/run.txt setup.py $(wildcard model/backends/x86/*.[ch])
 	@echo "installing the server (a few minutes the first time: torch is large)"
-	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[worker,embedded]'
+	@$(HASHED) -r requirements/run.txt
+	@$(if $(TORCH_INDEX),$(PIP) install -c constraints.txt --no-deps --index-url $(TORCH_INDEX) torch)
+	@$(PIP) install -c constraints.txt torch
+	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(STAMPS)/dev: $(STAMPS)/run
+$(STAMPS)/dev: $(STAMPS)/run requirements/dev.txt
 	@echo "installing what tests and checks need"
-	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[worker,embedded,dev]'
+	@$(HASHED) -r requirements/dev.txt
 	@touch $@
 
-# Atheris has wheels for few systems; without it `make fuzz` says so and fuzzes the rest.
+# Atheris has wheels for few systems. Without it `make fuzz` fuzzes everything but image files.
 $(STAMPS)/fuzz: $(STAMPS)/dev
-	@$(PIP) install -c constraints.txt --no-build-isolation --only-binary atheris -e '.[worker,embedded,dev,fuzz]' \
+	@$(HASHED) --only-binary atheris -r requirements/fuzz.txt \
 		|| echo "note: Atheris cannot be installed here; pictures will not be fuzzed" >&2
 	@touch $@
 
 $(STAMPS)/train: $(STAMPS)/run
 	@echo "installing what the demo checkpoint's recipe needs"
-	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[worker,embedded,train]'
+	@$(HASHED) -r requirements/train.txt
 	@touch $@
 
-# The published packages are an oracle for tests, never a dependency; two versions of one name need two folders.
+# An environment of their own: they are no part of the project.
+$(STAMPS)/supply: $(STAMPS)/python requirements/supply.txt
+	@$(BIN)/python -m venv $(VENV)/supply
+	@$(SUPPLY)/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/supply.txt
+	@touch $@
+
+# Packages that call the server, in environments of their own: their dependencies differ from the project's.
+$(STAMPS)/clients: $(STAMPS)/python requirements/clients.txt requirements/clients-openai2.txt
+	@echo "installing the clients"
+	@for name in clients clients-openai2; do \
+		$(BIN)/python -m venv $(VENV)/$$name && $(VENV)/$$name/bin/python -m pip --disable-pip-version-check --quiet \
+			install --require-hashes -r requirements/$$name.txt || exit 1; done
+	@touch $@
+
+# The published packages are for tests and benchmarks only; two versions of one name need two folders.
 $(STAMPS)/reference: $(STAMPS)/python scripts/install_reference.sh
 	@sh scripts/install_reference.sh $(BIN)/python $(REFERENCE)
 	@touch $@

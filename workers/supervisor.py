@@ -69,8 +69,8 @@ class Supervisor:
     """Seconds from SIGTERM to SIGKILL; longer than the drain of a worker."""
     command: Sequence[str] = COMMAND
     on_end: Callable[[str, str, str | None], None] | None = None
-    """Called for each worker that ended unasked and is started again. It gets the worker's id, the reason in a
-    word, and the fault that the worker died of without a report, if there is one."""
+    """Called for each worker that ended unasked and is started again. It gets the worker's id, the reason in
+    a word, and the fault that the worker died of without a report, if there is one."""
     _slots: list[_Slot] = field(init=False)
     _stopping: threading.Event = field(init=False, default_factory=threading.Event)
     _thread: threading.Thread = field(init=False)

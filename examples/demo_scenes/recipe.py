@@ -68,16 +68,16 @@ Stage = TypeVar("Stage", TokenizerTraining, TransformerTraining)
 
 def _tokenizer_settings() -> TokenizerTraining:
     optimizer = OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=30, muon=True)
-    return TokenizerTraining(2400, optimizer, unquantised_steps=200)
+    return TokenizerTraining(3000, optimizer, unquantised_steps=200)
 
 
 def _decoder_settings() -> TokenizerTraining:
     optimizer = OptimizerSettings(learning_rate=7e-4, warm_up_steps=20, muon=True)
-    return TokenizerTraining(1200, optimizer, fixed_codes=True, log_error=0.3)
+    return TokenizerTraining(1600, optimizer, fixed_codes=True, log_error=0.3)
 
 
 def _transformer_settings() -> TransformerTraining:
-    return TransformerTraining(2400, OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=60, muon=True))
+    return TransformerTraining(4400, OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=60, muon=True))
 
 
 def _final_settings() -> TransformerTraining:

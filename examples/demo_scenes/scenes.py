@@ -114,9 +114,9 @@ class SceneShares:
     styled: float = 0.1
     coloured: float = 0.24
     small: float = 0.03
-    placed: float = 0.12
-    number: float = 0.12
-    pair: float = 0.2
+    placed: float = 0.08
+    number: float = 0.08
+    pair: float = 0.16
     on_ground: float = 0.3
     """Share with a coloured background, of all kinds."""
 

@@ -97,7 +97,7 @@ STYLES = (
     Style("fluent-flat", Adjective("плоск", AFTER_K), "в плоском стиле"),
     Style("fluent-contour", Adjective("контурн", HARD), "в контурном стиле"),
 )
-MAIN_STYLES = 3
+MAIN_STYLES = 2
 """The first styles of STYLES also exist in other colours and in small. Fewer drawings train in less time."""
 PLACES = {"left": "слева", "right": "справа", "top": "вверху", "bottom": "внизу"}
 

@@ -40,6 +40,10 @@ def test_a_tab_of_a_task_that_the_model_cannot_do_is_hidden_and_its_link_says_wh
     )
     page.goto(f"{server.url}/#caption")
     expect(page.locator("#unsupported")).to_be_hidden()
+    page.goto(f"{server.url}/#answer")
+    expect(page.locator("#unsupported")).to_be_visible()
+    page.locator("#tab-caption").click()
+    expect(page.locator("#unsupported")).to_be_hidden()
 
 
 @pytest.mark.parametrize("has_image", [True, False])

@@ -25,7 +25,7 @@ def test_a_table_says_when_and_how_it_was_measured() -> None:
 
 
 def test_a_document_without_marks_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no marks of the table speed"):
+    with pytest.raises(ValueError, match="no marks of speed"):
         tables.replaced("no table here", "speed", [["a"], ["1"]])
 
 

@@ -76,10 +76,12 @@ async def test_job_is_done_and_its_result_repeats_with_its_seed(client: JobClien
 
 async def test_every_line_of_a_job_has_the_id_of_its_request(client: JobClient, start: Start) -> None:
     with structlog.testing.capture_logs() as lines:
-        start()
+        running = start()
         job = msgspec.structs.replace(drawing(), request_id="request-1")
         await client.submit(job)
         await client.wait(job.id, WAIT_S)
+        # The last line is written after the result is stored.
+        running.drain()
     events = {line["event"]: line for line in lines if line.get("job") == job.id}
     assert {"job_started", "job_finished"} <= set(events)
     assert {line["request_id"] for line in events.values()} == {"request-1"}

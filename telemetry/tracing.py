@@ -1,11 +1,12 @@
 """Traces: a span for each request, and below it a span for each attempt of its job.
 
 Names and attributes of a request follow the semantic conventions for HTTP; others begin with `rudolph.`.
+Attempts also have those for generative AI, where OTEL_SEMCONV_STABILITY_OPT_IN asks for them.
 Without a configured collector all spans are the no-op spans of opentelemetry-api.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from opentelemetry import trace
 from opentelemetry.propagators.composite import CompositePropagator
@@ -18,7 +19,11 @@ logger = get_logger("telemetry.tracing")
 
 CLOSE_S = 2.0
 """Time to send the last spans. The SDK alone would wait half a minute for an unreachable collector."""
+GEN_AI_OPT_IN = "gen_ai_latest_experimental"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+Attributes = Mapping[str, str | bool | int | float | Sequence[str]]
 
 
 class _Span:
@@ -58,15 +63,28 @@ class RequestSpan(_Span):
 class AttemptSpan(_Span):
     """One attempt of a job, from its claim to its commit. A span that is not ended is not reported."""
 
+    def __init__(self, span: trace.Span, traceparent: str | None, *, has_gen_ai: bool) -> None:
+        super().__init__(span, traceparent)
+        self._has_gen_ai = has_gen_ai
+
     def first_partial(self) -> None:
         """Record that a partial result was published."""
         self._span.add_event("first_partial")
 
-    def end(self, outcome: str, *, compute_s: float | None = None, failure: str | None = None) -> None:
-        """End the span. `failure` is the code of a failed job."""
+    def end(
+        self,
+        outcome: str,
+        *,
+        compute_s: float | None = None,
+        failure: str | None = None,
+        gen_ai: Callable[[], Attributes] = dict,
+    ) -> None:
+        """End the span. `failure` is the code of a failed job. `gen_ai` is called if they are asked for."""
         self._span.set_attribute("rudolph.job.outcome", outcome)
         if compute_s is not None:
             self._span.set_attribute("rudolph.job.compute_seconds", compute_s)
+        if self._has_gen_ai:
+            self._span.set_attributes(gen_ai())
         if failure is not None:
             self._fail(failure)
         self._span.end()
@@ -81,12 +99,19 @@ class Tracer:
         about: Mapping[str, str] | None = None,
         *,
         shutdown: Callable[[], None] | None = None,
+        has_gen_ai: bool = False,
     ) -> None:
-        """Without `provider` tracing is off: spans record nothing, and no traceparent is read or written."""
+        """Without `provider` tracing is off: spans record nothing, and no traceparent is read or written.
+
+        `has_gen_ai`: attempts have the attributes for generative AI.
+        """
         self._tracer = (provider or trace.NoOpTracerProvider()).get_tracer("rudolph")
         self._propagator = CompositePropagator(() if provider is None else (TraceContextTextMapPropagator(),))
         self._about = {f"rudolph.{name}": value for name, value in (about or {}).items()}
         self._shutdown = shutdown
+        self._has_gen_ai = has_gen_ai and provider is not None
+        self.is_on = provider is not None
+        """Whether spans are recorded."""
 
     def request(self, method: str, headers: Mapping[str, str], request_id: str) -> RequestSpan:
         """Start the span of a request. It continues the trace of the header `traceparent`."""
@@ -103,10 +128,15 @@ class Tracer:
         num_sequences: int,
         queued_s: float,
         traceparent: str | None,
+        gen_ai: Callable[[], Attributes] = dict,
     ) -> AttemptSpan:
-        """Start the span of an attempt, a child of the span that `traceparent` names."""
-        attributes: dict[str, str | int | float] = {
+        """Start the span of an attempt, a child of the span that `traceparent` names.
+
+        `gen_ai` returns the attributes for generative AI. It is called if they are asked for.
+        """
+        attributes: Attributes = {
             **self._about,
+            **(gen_ai() if self._has_gen_ai else {}),
             "rudolph.task": task,
             "rudolph.job.id": job_id,
             "rudolph.job.attempt": attempt,
@@ -114,7 +144,7 @@ class Tracer:
             "rudolph.job.queue_seconds": queued_s,
         }
         span = self._start(task, {"traceparent": traceparent or ""}, SpanKind.CONSUMER, attributes)
-        return AttemptSpan(span, self._traceparent(span))
+        return AttemptSpan(span, self._traceparent(span), has_gen_ai=self._has_gen_ai)
 
     def close(self) -> None:
         """Send the ended spans, for at most CLOSE_S seconds."""
@@ -129,7 +159,7 @@ class Tracer:
         name: str,
         carrier: Mapping[str, str],
         kind: SpanKind,
-        attributes: Mapping[str, str | int | float],
+        attributes: Attributes,
     ) -> trace.Span:
         parent = self._propagator.extract(carrier)
         return self._tracer.start_span(name, parent, kind=kind, attributes=attributes)
@@ -161,5 +191,7 @@ def open_tracer(environment: Mapping[str, str], service: str, **about: str) -> T
         message = "Tracing is off, because one of the OTEL_* variables has a wrong value."
         logger.error("tracing_unavailable", message=message, error=str(error))
     else:
-        return Tracer(provider, about, shutdown=provider.shutdown)
+        opt_in = environment.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")
+        has_gen_ai = GEN_AI_OPT_IN in (name.strip() for name in opt_in)
+        return Tracer(provider, about, shutdown=provider.shutdown, has_gen_ai=has_gen_ai)
     return Tracer()

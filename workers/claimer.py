@@ -6,6 +6,7 @@ next step. A claim that returned jobs is followed by no other until the next `of
 
 import threading
 from collections import deque
+from functools import partial
 
 from jobs.contract.errors import QueueError
 from jobs.worker.consumer import JobConsumer
@@ -13,6 +14,7 @@ from jobs.worker.replies import ClaimedJob
 from telemetry.logging import get_logger
 from telemetry.metrics import WorkerMetrics
 from telemetry.tracing import Tracer
+from workers.gen_ai import request_attributes
 from workers.leases import Lease, LeaseTable
 
 logger = get_logger("workers.claimer")
@@ -89,6 +91,7 @@ class Claimer(threading.Thread):
                 num_sequences=job.num_sequences,
                 queued_s=one.queued_s,
                 traceparent=job.trace,
+                gen_ai=partial(request_attributes, job),
             )
             self._leases.add(job.id, Lease(one.attempt, job.task, span, job.request_id))
             self._metrics.queue_seconds.observe(one.queued_s)

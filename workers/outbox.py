@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from jobs.contract.errors import CodecError, QueueError
 from jobs.contract.events import EventBody
@@ -18,6 +19,7 @@ from jobs.worker.consumer import JobConsumer
 from jobs.worker.replies import CommitReply
 from telemetry.logging import get_logger
 from telemetry.metrics import WorkerMetrics
+from workers.gen_ai import response_attributes
 from workers.leases import Lease, LeaseTable
 
 logger = get_logger("workers.outbox")
@@ -158,7 +160,12 @@ class Outbox:
             return
         failure = item.outcome.code if isinstance(item.outcome, JobFailure) else None
         outcome = "succeeded" if failure is None else "failed"
-        lease.span.end(outcome, compute_s=item.compute_s, failure=failure)
+        lease.span.end(
+            outcome,
+            compute_s=item.compute_s,
+            failure=failure,
+            gen_ai=partial(response_attributes, item.outcome, self._model),
+        )
         self._metrics.jobs_total.labels(lease.task, outcome).inc()
         self._metrics.compute_seconds.labels(lease.task).observe(item.compute_s)
         logger.info(

@@ -141,6 +141,45 @@ def test_an_attempt_is_a_child_with_all_that_is_known_of_it(tracer: Tracer, coll
     }
 
 
+@pytest.mark.parametrize(
+    ("opt_in", "is_described"),
+    [
+        ("", False),
+        ("http", False),
+        ("gen_ai_latest_experimental", True),
+        ("http/dup, gen_ai_latest_experimental", True),
+    ],
+)
+def test_attributes_for_generative_ai_are_opt_in(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, opt_in: str, is_described: bool
+) -> None:
+    variables = collector.environment | {"OTEL_SEMCONV_STABILITY_OPT_IN": opt_in}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    asked: list[str] = []
+
+    def describe(name: str) -> dict[str, str]:
+        asked.append(name)
+        return {f"gen_ai.{name}": "set"}
+
+    tracer = open_tracer(os.environ, "rudolph-test")
+    span = tracer.attempt(
+        "job_1",
+        "text2image",
+        1,
+        num_sequences=1,
+        queued_s=0.5,
+        traceparent=None,
+        gen_ai=lambda: describe("request"),
+    )
+    span.end("succeeded", gen_ai=lambda: describe("response"))
+    tracer.close()
+    (received,) = collector.spans
+    found = [name for name in received.attributes if name.startswith("gen_ai.")]
+    assert found == (["gen_ai.request", "gen_ai.response"] if is_described else [])
+    assert asked == (["request", "response"] if is_described else [])
+
+
 def test_a_failed_attempt_is_an_error_and_one_without_a_request_a_trace_of_its_own(
     tracer: Tracer, collector: Collector
 ) -> None:

@@ -10,6 +10,7 @@ from jobs.contract.errors import QueueUnavailable
 from jobs.contract.limits import QueueLimits
 from jobs.contract.worker_info import ModelInfo
 from jobs.redis.address import without_credentials
+from jobs.redis.transport import CallObserver, ignore_call
 from telemetry.logging import get_logger
 
 CONNECT_RETRY_S = 1.0
@@ -19,8 +20,10 @@ NO_WORKER_RETRY_S = 10
 class QueueConnection:
     """Connects to the queue. The API starts without Redis, and connects once Redis can be reached."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, observe: CallObserver = ignore_call) -> None:
+        """`observe` gets the time of each command to Redis."""
         self._settings = settings
+        self._observe = observe
         self._client: JobClient | None = None
         self._failure = QueueUnavailable()
         """The last failure to connect."""
@@ -68,6 +71,7 @@ class QueueConnection:
                 wait_replicas=settings.wait_replicas,
                 wait_timeout_ms=settings.wait_timeout_ms,
             ),
+            observe=self._observe,
         )
 
     async def _keep(self) -> None:

@@ -17,6 +17,7 @@ from app.quotas import QuotaMeter
 from app.settings import Settings
 from app.uploads import ImagePool
 from jobs.client.client import JobClient
+from telemetry.logging import present_trace_id
 from telemetry.metrics import ApiMetrics
 from telemetry.tracing import Tracer
 
@@ -54,10 +55,15 @@ class Services:
 
 
 def build_services(settings: Settings, tracer: Tracer) -> Services:
-    queue = QueueConnection(settings)
+    metrics = ApiMetrics(
+        CollectorRegistry(),
+        version=version("rudolph-server"),
+        trace_id=present_trace_id if tracer.is_on else None,
+    )
+    queue = QueueConnection(settings, metrics.redis_calls)
     return Services(
         settings=settings,
-        metrics=ApiMetrics(CollectorRegistry(), version=version("rudolph-server")),
+        metrics=metrics,
         tracer=tracer,
         queue=queue,
         models=ModelWatch(queue),

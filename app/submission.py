@@ -64,7 +64,9 @@ class Submission:
             created = accepted.created
             structlog.contextvars.bind_contextvars(job=accepted.id)
             if created:
-                services.metrics.count_job(job.task.value, job.tenant)
+                services.metrics.count_job(
+                    job.task.value, job.tenant, sequences=job.num_sequences, images=images
+                )
         finally:
             if not created:
                 await services.quotas.refund(quota, "candidates", cost)

@@ -21,6 +21,7 @@ from telemetry.logging import configure_logging
 from workers.engine.statistics import StepStatistics
 from workers.options import WorkerOptions
 from workers.session import Finished, Session, SessionEvent, SessionStep
+from workers.step_metrics import new_metrics
 from workers.worker import Worker
 
 SLOTS = 64
@@ -98,13 +99,14 @@ def main() -> None:
     url = sys.argv[1]
     configure_logging(json=True, level="WARNING")
     worker_id = f"null-{uuid.uuid4().hex[:8]}"
+    metrics = new_metrics(MODEL, num_slots=SLOTS, memory=lambda: {"allocated": 0, "reserved": 0, "total": 0})
     worker = Worker(
         NullSession(),
-        JobConsumer(url, worker_id=worker_id),
+        JobConsumer(url, worker_id=worker_id, observe=metrics.redis_calls),
         worker_id=worker_id,
         model=MODEL,
         options=WorkerOptions(drain_s=1),
-        memory=lambda: {"allocated": 0, "reserved": 0, "total": 0},
+        metrics=metrics,
     )
 
     def drain(_number: int, _frame: FrameType | None) -> None:

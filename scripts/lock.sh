@@ -29,13 +29,15 @@ only() { # only NAME PATTERN
 }
 
 # torch has builds for CUDA, ROCm and CPUs on indexes of their own, with other hashes than those of the default index.
-torch='torch==|triton==|nvidia-|cuda-'
+# nvidia-ml-py is no part of them.
+nvidia='nvidia-([^m]|m[^l])'
+torch="torch==|triton==|$nvidia|cuda-"
 compile api --extra tracing --extra mcp pyproject.toml
 compile run --extra worker --extra embedded pyproject.toml
 compile worker --extra worker --extra tracing pyproject.toml
 compile dev --extra worker --extra embedded --extra dev pyproject.toml
 without run "$torch"
-without dev 'torch==|nvidia-|cuda-'
+without dev "torch==|$nvidia|cuda-"
 cp requirements/worker.txt requirements/torch.txt
 only torch "$torch"
 without worker "$torch"

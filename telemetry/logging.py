@@ -62,6 +62,11 @@ def get_logger(name: str) -> FilteringBoundLogger:
     return structlog.get_logger(name)
 
 
+def present_trace_id() -> str | None:
+    """Return the trace that the log lines of the present request have; None outside of a traced request."""
+    return structlog.contextvars.get_contextvars().get("trace_id")
+
+
 class _Writer(structlog.WriteLogger):
     """Writes lines to a stream. Has a name, as loggers of the standard library do."""
 

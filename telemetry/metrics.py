@@ -7,7 +7,7 @@ metrics of the queue.
 
 import platform
 from collections import Counter as Counts
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -28,16 +28,42 @@ REQUEST_BUCKETS_S = (
 )  # fmt: skip
 STEP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60)
 LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+REDIS_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5)
+BYTES_BUCKETS = (4e3, 16e3, 64e3, 256e3, 1e6, 4e6, 16e6)
 ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 512)
 MAX_TENANTS = 50
 """Tenants with series of their own in one process. The jobs of all others count as `other`."""
 OTHER = "other"
+REDIS_TEXT = "One command to Redis until its reply or failure, by script or plain command. No waits for work."
+TraceId = Callable[[], str | None]
+
+
+class CallTimes:
+    """Observes seconds by name. Looks up a name in the histogram once, because that costs more than the rest.
+
+    `trace_id` returns the trace of the present request, which becomes the exemplar.
+    """
+
+    def __init__(self, histogram: Histogram, trace_id: TraceId | None = None) -> None:
+        self._histogram = histogram
+        self._trace_id = trace_id
+        self._by_name: dict[str, Histogram] = {}
+
+    def __call__(self, name: str, seconds: float) -> None:
+        found = self._by_name.get(name)
+        if found is None:
+            found = self._by_name[name] = self._histogram.labels(name)
+        trace_id = None if self._trace_id is None else self._trace_id()
+        found.observe(seconds, None if trace_id is None else {"trace_id": trace_id})
 
 
 class ApiMetrics:
     """Metrics of one API process."""
 
-    def __init__(self, registry: CollectorRegistry, *, version: str = "") -> None:
+    def __init__(
+        self, registry: CollectorRegistry, *, version: str = "", trace_id: TraceId | None = None
+    ) -> None:
+        """`trace_id` returns the trace of the present request; None: calls to Redis have no exemplars."""
         self.registry = registry
         self.requests_total = _counter(registry, "requests", "HTTP requests answered.", ("route", "status"))
         self.request_seconds = _seconds(
@@ -58,6 +84,19 @@ class ApiMetrics:
             f"Jobs accepted. Tenants after the first {MAX_TENANTS} count as `{OTHER}`.",
             ("task", "tenant"),
         )
+        self._job_sequences = _histogram(
+            registry,
+            "job_sequences",
+            "Sequences of an accepted job: candidates, two each with guidance, or texts and images to score.",
+            ROW_BUCKETS,
+            ("task",),
+        )
+        self._input_image_bytes = _histogram(
+            registry, "input_image_bytes", "Size of an image in an accepted job.", BYTES_BUCKETS, ("task",)
+        )
+        self.redis_calls = CallTimes(
+            _seconds(registry, "redis_call", REDIS_TEXT, ("call",), REDIS_BUCKETS_S), trace_id
+        )
         self.event_loop_lag_seconds = _seconds(
             registry, "event_loop_lag", "Delay of a timer of the event loop.", buckets=LAG_BUCKETS_S
         )
@@ -72,8 +111,11 @@ class ApiMetrics:
         exemplar = None if trace_id is None else {"trace_id": trace_id}
         self.request_seconds.labels(route).observe(seconds, exemplar)
 
-    def count_job(self, task: str, tenant: str) -> None:
-        """Count an accepted job."""
+    def count_job(self, task: str, tenant: str, *, sequences: int = 1, images: Iterable[bytes] = ()) -> None:
+        """Count an accepted job and its inputs. `images` are image files."""
+        self._job_sequences.labels(task).observe(sequences)
+        for image in images:
+            self._input_image_bytes.labels(task).observe(len(image))
         if len(self._tenants) < MAX_TENANTS:
             self._tenants.add(tenant)
         self.jobs_accepted_total.labels(task, tenant if tenant in self._tenants else OTHER).inc()
@@ -94,12 +136,16 @@ class WorkerMetrics:
         self.step_seconds = _seconds(
             registry, "step", "One call of the model, by phase.", ("phase",), STEP_BUCKETS_S
         )
-        self.batch_rows = Histogram(
-            "rudolph_batch_rows", "Sequences in a decode step.", registry=registry, buckets=ROW_BUCKETS
+        self.redis_calls = CallTimes(
+            _seconds(registry, "worker_redis_call", REDIS_TEXT, ("call",), REDIS_BUCKETS_S)
         )
+        self.batch_rows = _histogram(registry, "batch_rows", "Sequences in a decode step.", ROW_BUCKETS)
         self.jobs_total = _counter(registry, "jobs", "Jobs finished.", ("task", "outcome"))
         self.images_total = _counter(registry, "images", "Images drawn.")
         self.tokens_total = _counter(registry, "tokens", "Tokens generated, image codes included.")
+        self._input_tokens_total = _counter(
+            registry, "input_tokens", "Tokens of the prompts and images of finished jobs.", ("kind",)
+        )
         self.lease_lost_total = _counter(registry, "lease_lost", "Running jobs lost to another worker.")
         self.kv_slots_used = _gauge(registry, "kv_slots_used", "Cache slots in use.")
         self.kv_slots = _gauge(registry, "kv_slots", "Cache slots.")
@@ -113,9 +159,21 @@ class WorkerMetrics:
             "The loaded model; always 1.",
             ("model", "revision", "generation", "device", "dtype"),
         )
+        self.model_load_seconds = _gauge(
+            registry,
+            "model_load_seconds",
+            "Time of the start: to read the checkpoint, and to build the engine with its warm-up.",
+            ("stage",),
+        )
+        """stage: checkpoint, engine."""
         # Names of their own: one exposition has the series of the API and of all workers.
         _build_info(registry, "worker_build_info", version)
         ProcessCollector(namespace="rudolph_worker", registry=registry)
+
+    def count_input(self, tokens: int, image_tokens: int) -> None:
+        """Count the input tokens of a finished job. `image_tokens` of them are image codes."""
+        self._input_tokens_total.labels("text").inc(tokens - image_tokens)
+        self._input_tokens_total.labels("image").inc(image_tokens)
 
 
 def _build_info(registry: CollectorRegistry, name: str, version: str) -> None:
@@ -130,7 +188,17 @@ def _seconds(
     labels: tuple[str, ...] = (),
     buckets: tuple[float, ...] = REQUEST_BUCKETS_S,
 ) -> Histogram:
-    return Histogram(f"rudolph_{name}_seconds", text, labels, registry=registry, buckets=buckets)
+    return _histogram(registry, f"{name}_seconds", text, buckets, labels)
+
+
+def _histogram(
+    registry: CollectorRegistry,
+    name: str,
+    text: str,
+    buckets: tuple[float, ...],
+    labels: tuple[str, ...] = (),
+) -> Histogram:
+    return Histogram(f"rudolph_{name}", text, labels, registry=registry, buckets=buckets)
 
 
 def _counter(registry: CollectorRegistry, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:

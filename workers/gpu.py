@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from prometheus_client import CollectorRegistry
 
 from model.backends.cuda.memory import is_out_of_memory
 from telemetry.logging import get_logger
+from telemetry.nvml import open_gpu
 from workers.devices import visible_gpus
 
 logger = get_logger("workers.gpu")
@@ -68,6 +70,17 @@ def use_device(name: str, *, share: int = 1) -> torch.device:
             )
         return torch.device("cpu")
     raise GpuError(fault)
+
+
+def monitor_gpu(registry: CollectorRegistry, device: torch.device) -> None:
+    """Add the state of the whole GPU to the metrics, where the driver gives it. Nothing for other devices."""
+    if device.type != "cuda":
+        return
+    # By UUID, because CUDA_VISIBLE_DEVICES renumbers the GPUs for this process but not for the driver.
+    monitor = open_gpu(str(torch.cuda.get_device_properties(device).uuid))
+    if monitor is not None:
+        registry.register(monitor)
+        monitor.start()
 
 
 def find_gpu_fault(index: int = 0) -> GpuFault | None:

@@ -168,6 +168,9 @@ class Outbox:
         )
         self._metrics.jobs_total.labels(lease.task, outcome).inc()
         self._metrics.compute_seconds.labels(lease.task).observe(item.compute_s)
+        if not isinstance(item.outcome, JobFailure):
+            usage = item.outcome.usage
+            self._metrics.count_input(usage.input_tokens, usage.input_image_tokens)
         logger.info(
             "job_finished",
             job=item.job_id,

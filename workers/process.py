@@ -8,13 +8,16 @@ import os
 import signal
 import socket
 import sys
+import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
 import torch
 from msgspec import structs
+from prometheus_client import disable_created_metrics
 
 from jobs.contract.errors import QueueError
 from jobs.contract.requests import Sampling, Task
@@ -28,13 +31,14 @@ from telemetry.misconfiguration import settings_fault
 from telemetry.tracing import open_tracer
 from workers import exit_codes
 from workers.engine.settings import EngineSettings
-from workers.gpu import use_device
+from workers.gpu import monitor_gpu, use_device
 from workers.metrics_server import MetricsServer
 from workers.options import WorkerOptions
 from workers.orphan_guard import exit_when_parent_dies
 from workers.session import Session
 from workers.settings import WorkerSettings
 from workers.start_faults import classify
+from workers.step_metrics import new_metrics
 from workers.threads import threads_per_worker
 from workers.worker import Worker
 
@@ -52,6 +56,7 @@ def main() -> int:
         sys.stderr.write(f"error: {settings_fault(error)}\n")
         return exit_codes.MISCONFIGURED
     configure_logging(json=settings.log_format == "json", level=settings.log_level)
+    disable_created_metrics()  # a series more for each counter, which no query needs
     if settings.model is None or settings.redis_url is None:
         logger.error("setting_missing", message="Set RUDOLPH_MODEL and RUDOLPH_REDIS_URL.")
         return exit_codes.MISCONFIGURED
@@ -60,6 +65,7 @@ def main() -> int:
     torch.set_num_threads(settings.cpu_threads or threads_per_worker(1))
     device = None
     event = "model_not_loaded"
+    started_s = time.monotonic()
     try:
         device = use_device(settings.device, share=settings.gpu_share)
         rudolph = load_rudolph(
@@ -70,6 +76,7 @@ def main() -> int:
             generation_config=settings.generation_config,
             normalization=settings.normalize,
         )
+        loaded_s = time.monotonic()
         event = "engine_not_built"
         session = Session(rudolph, _engine_settings(settings))
     except Exception as error:  # every fault of the start ends here, with its exit code
@@ -79,7 +86,8 @@ def main() -> int:
         log = logger.warning if fault.exit_code == exit_codes.UNAVAILABLE else logger.error
         log(event, model=str(settings.model), message=fault.message)
         return fault.exit_code
-    return _work(settings, rudolph, session)
+    load_s = {"checkpoint": loaded_s - started_s, "engine": time.monotonic() - loaded_s}
+    return _work(settings, rudolph, session, load_s)
 
 
 def _engine_settings(settings: WorkerSettings) -> EngineSettings:
@@ -127,17 +135,23 @@ def _files_in(folder: Path | None) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_file()] if folder else []
 
 
-def _work(settings: WorkerSettings, rudolph: Rudolph, session: Session) -> int:
+def _work(settings: WorkerSettings, rudolph: Rudolph, session: Session, load_s: Mapping[str, float]) -> int:
     assert settings.redis_url is not None
     worker_id = settings.worker_id or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    model = model_info(rudolph, settings.model)
+    metrics = new_metrics(model, num_slots=session.num_slots, memory=session.memory, load_s=load_s)
+    monitor_gpu(metrics.registry, rudolph.device)
     try:
         consumer = JobConsumer(
-            settings.redis_url, queue=settings.queue_name, worker_id=worker_id, lease_s=settings.lease_s
+            settings.redis_url,
+            queue=settings.queue_name,
+            worker_id=worker_id,
+            lease_s=settings.lease_s,
+            observe=metrics.redis_calls,
         )
     except (QueueError, ValueError) as error:
         logger.error("redis_url_refused", message=str(error))
         return exit_codes.MISCONFIGURED
-    model = model_info(rudolph, settings.model)
     tracer = open_tracer(
         os.environ, "rudolph-worker", worker=worker_id, model=model.name, revision=model.revision
     )
@@ -152,7 +166,7 @@ def _work(settings: WorkerSettings, rudolph: Rudolph, session: Session) -> int:
             drain_s=settings.drain_s,
             watchdog_s=settings.watchdog_s or session.step_limit_s,
         ),
-        memory=session.memory,
+        metrics=metrics,
         tracer=tracer,
     )
     _drain_on_signals(worker)

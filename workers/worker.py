@@ -7,7 +7,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
 from importlib.metadata import version
 
 from jobs.contract.errors import QueueError
@@ -15,7 +14,7 @@ from jobs.contract.events import PartialImage, PartialText
 from jobs.contract.worker_info import ModelInfo, WorkerInfo
 from jobs.worker.consumer import JobConsumer
 from telemetry.logging import get_logger
-from telemetry.metrics import exposition
+from telemetry.metrics import WorkerMetrics, exposition
 from telemetry.tracing import Tracer
 from workers import exit_codes
 from workers.claimer import Claimer
@@ -26,7 +25,7 @@ from workers.leases import LeaseTable, RunningJob
 from workers.options import WorkerOptions
 from workers.outbox import Outbox
 from workers.session import Finished, Session, SessionEvent
-from workers.step_metrics import new_metrics, observe_step
+from workers.step_metrics import observe_step
 from workers.watchdog import LoopTimer, Watchdog
 
 logger = get_logger("workers.worker")
@@ -47,16 +46,15 @@ class Worker:
         worker_id: str,
         model: ModelInfo,
         options: WorkerOptions,
-        memory: Callable[[], dict[str, int]],
+        metrics: WorkerMetrics,
         tracer: Tracer | None = None,
     ) -> None:
-        """`memory` returns bytes of the CUDA device by kind (allocated, reserved, total)."""
         self._session = session
         self._consumer = consumer
         self._id = worker_id
         self._model = model
         self._options = options
-        self.metrics = new_metrics(model, num_slots=session.num_slots, memory=memory)
+        self.metrics = metrics
         self._leases = LeaseTable()
         self._timer = LoopTimer()
         self._wake = threading.Event()

@@ -33,7 +33,7 @@ from jobs.redis import keys, scripts
 from jobs.redis.pinned import cancellations, raise_if_cancelled
 from jobs.redis.scripts import Call, Reply
 from jobs.redis.server_info import Finding
-from jobs.redis.transport import AsyncTransport
+from jobs.redis.transport import AsyncTransport, CallObserver, ignore_call
 
 _SOCKET_TIMEOUT_S = 4.0
 _RETRY_SUBMIT_FOR_S = 8.0
@@ -42,8 +42,10 @@ _RETRY_SUBMIT_FOR_S = 8.0
 class JobClient(Operators, Monitoring):
     """The queue as the API sees it. Open one for each process with `connect`, and `close` it."""
 
-    def __init__(self, url: str, queue: str, limits: QueueLimits) -> None:
-        transport = AsyncTransport(url, queue, timeout_s=_SOCKET_TIMEOUT_S)
+    def __init__(
+        self, url: str, queue: str, limits: QueueLimits, observe: CallObserver = ignore_call
+    ) -> None:
+        transport = AsyncTransport(url, queue, timeout_s=_SOCKET_TIMEOUT_S, observe=observe)
         super().__init__(transport, queue, replicas=limits.wait_replicas)
         self.quotas = Quotas(transport)
         self._capacity = Capacity(self._query_capacity)
@@ -69,13 +71,15 @@ class JobClient(Operators, Monitoring):
         limits: QueueLimits = DEFAULT_LIMITS,
         initialise: bool = True,
         accept_data_loss: bool = False,
+        observe: CallObserver = ignore_call,
     ) -> Self:
         """Connect to the queue, and initialise it on a server that never held its data.
 
         With `initialise` off, an empty server is not changed, and QueueUnavailable is raised.
-        `accept_data_loss` discards the record of lost data; set it only on an operator's request.
+        `accept_data_loss` discards the record of lost data; set it only on an operator's request. `observe`
+        gets the time of each command to Redis.
         """
-        client = cls(url, queue, limits)
+        client = cls(url, queue, limits, observe)
         try:
             if not initialise and await client._transport.command("GET", keys.epoch(queue)) is None:
                 raise QueueUnavailable(

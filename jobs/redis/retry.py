@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
@@ -46,6 +46,13 @@ class Send:
     replicas: NumReplicas = 0
     replica_timeout_ms: int = 0
     was_sent: bool = False
+    script: str = field(default="", compare=False)
+    """Name of the script that the command runs; empty for a plain command."""
+
+    @property
+    def name(self) -> str:
+        """The script's name, in lower case, or the plain command's, in capitals."""
+        return self.script or str(self.command[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,7 @@ class RetryPolicy:
             (*head, 1, self._epoch_key, *call.arguments, *tail),
             confirmation.replicas,
             confirmation.timeout_ms,
+            script=call.script,
         )
 
     def retry(

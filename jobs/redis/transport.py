@@ -1,4 +1,7 @@
-"""Sends scripts and carries out their retries: on blocking connections, or on those of an event loop."""
+"""Sends scripts and carries out their retries: on blocking connections, or on those of an event loop.
+
+Reports the time of every command that is sent. Does not know what becomes of it.
+"""
 
 import asyncio
 import contextlib
@@ -35,6 +38,14 @@ from jobs.redis.scripts import Argument, Call, Reply
 _pack: Callable[[tuple[Argument, ...]], bytes] = cast(Any, hiredis).pack_command
 
 
+CallObserver = Callable[[str, float], None]
+"""Called with the name of a script or plain command, and the seconds until its reply or failure."""
+
+
+def ignore_call(_name: str, _seconds: float) -> None:
+    """Observe nothing."""
+
+
 def _wait(replicas: int, timeout_ms: int) -> tuple[Argument, ...]:
     return ("WAIT", replicas, timeout_ms)
 
@@ -42,10 +53,13 @@ def _wait(replicas: int, timeout_ms: int) -> tuple[Argument, ...]:
 class SyncTransport:
     """For threads: blocking and thread-safe."""
 
-    def __init__(self, url: str, queue: str, *, timeout_s: float) -> None:
+    def __init__(
+        self, url: str, queue: str, *, timeout_s: float, observe: CallObserver = ignore_call
+    ) -> None:
         self._policy = RetryPolicy(queue)
         self._url = url
         self._timeout_s = timeout_s
+        self._observe = observe
         self._client: connection.SyncClient | None = None
         self._opening = threading.Lock()
 
@@ -96,9 +110,13 @@ class SyncTransport:
             return stop.value[0]
 
     def _send(self, step: Send) -> Any:
-        client = self._connected()
-        step.was_sent = True
-        return client.execute_command(*step.command)
+        started_s = time.perf_counter()
+        try:
+            client = self._connected()
+            step.was_sent = True
+            return client.execute_command(*step.command)
+        finally:
+            self._observe(step.name, time.perf_counter() - started_s)
 
     def _connected(self) -> connection.SyncClient:
         # Opened at first use, because a Cluster must be reachable for that.
@@ -117,7 +135,16 @@ class SyncTransport:
 class AsyncTransport:
     """For one event loop. At most `max_in_flight` commands run at a time; the others wait their turn."""
 
-    def __init__(self, url: str, queue: str, *, timeout_s: float, max_in_flight: int = 48) -> None:
+    def __init__(
+        self,
+        url: str,
+        queue: str,
+        *,
+        timeout_s: float,
+        max_in_flight: int = 48,
+        observe: CallObserver = ignore_call,
+    ) -> None:
+        self._observe = observe
         self._policy = RetryPolicy(queue)
         # Twice as many, because connections that are released after a failure still count for a moment.
         self._client = connection.open_async(url, timeout_s=timeout_s, max_connections=2 * max_in_flight)
@@ -228,7 +255,15 @@ class AsyncTransport:
             return stop.value
 
     async def _send(self, step: Send) -> tuple[Any, int]:
-        async with self._in_flight, self._connections.acquire() as wire:
+        async with self._in_flight:
+            started_s = time.perf_counter()  # the wait for a turn is not the server's time
+            try:
+                return await self._exchange(step)
+            finally:
+                self._observe(step.name, time.perf_counter() - started_s)
+
+    async def _exchange(self, step: Send) -> tuple[Any, int]:
+        async with self._connections.acquire() as wire:
             step.was_sent = True
             if not step.replicas:
                 await wire.send_packed_command(_pack(step.command))

@@ -21,7 +21,7 @@ from jobs.contract.results import JobFailure, Outcome
 from jobs.contract.worker_info import WorkerInfo
 from jobs.redis import connection, keys, scripts
 from jobs.redis.scripts import Call, Reply
-from jobs.redis.transport import SyncTransport
+from jobs.redis.transport import CallObserver, SyncTransport, ignore_call
 from jobs.worker.replies import ClaimedJob, CommitReply, RenewReply
 
 DEFAULT_LEASE_S = 15.0
@@ -37,7 +37,8 @@ class JobConsumer:
     """The queue for one worker process.
 
     `worker_id` must be new for every process: the queue keeps a process's jobs under its id.
-    `retry_for_s`: seconds to retry a call before QueueUnavailable.
+    `retry_for_s`: seconds to retry a call before QueueUnavailable. `observe` gets the time of each command,
+    without the waits for work.
     """
 
     def __init__(
@@ -48,13 +49,14 @@ class JobConsumer:
         worker_id: str,
         lease_s: float = DEFAULT_LEASE_S,
         retry_for_s: float = 5.0,
+        observe: CallObserver = ignore_call,
     ) -> None:
         self.worker_id = worker_id
         self.lease_s = lease_s
         self._queue = queue
         self._url = url
         self._retry_for_s = retry_for_s
-        self._transport = SyncTransport(url, queue, timeout_s=_SOCKET_TIMEOUT_S)
+        self._transport = SyncTransport(url, queue, timeout_s=_SOCKET_TIMEOUT_S, observe=observe)
         self._wake_client: connection.SyncClient | None = None
         self._session = uuid.uuid4().hex
         self._num_claims = 0

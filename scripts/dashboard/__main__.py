@@ -6,11 +6,12 @@ from pathlib import Path
 import yaml
 
 from scripts.dashboard.layout import build
+from scripts.dashboard.rows_gpu import GPU
 from scripts.dashboard.rows_parts import PROCESSES, QUEUE, REDIS, WORKERS
 from scripts.dashboard.rows_users import LATENCY, SUMMARY, TRAFFIC
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = (SUMMARY, TRAFFIC, LATENCY, QUEUE, WORKERS, REDIS, PROCESSES)
+ROWS = (SUMMARY, TRAFFIC, LATENCY, QUEUE, WORKERS, GPU, REDIS, PROCESSES)
 GRAFANA = ROOT / "docker" / "grafana"
 ALERTS = ROOT / "docker" / "prometheus" / "alerts.yml"
 KUBERNETES = ROOT / "deploy" / "kubernetes" / "components" / "monitoring"

@@ -7,6 +7,7 @@ RATE = "[$__rate_interval]"
 API = 'instance=~"$instance"'
 WORKER = 'worker=~"$worker"'
 TASK = f'{WORKER}, task=~"$task"'
+JOBS = f'{API}, task=~"$task"'
 USERS = f'{API}, route=~"/v1/.*"'
 """Requests of users: without health checks, scrapes and pages."""
 SLOW_S = "20.0"

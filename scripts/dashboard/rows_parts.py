@@ -5,6 +5,7 @@ from scripts.dashboard.queries import (
     API,
     RATE,
     WORKER,
+    api_heatmap,
     api_quantile,
     queue,
     queue_rate,
@@ -133,10 +134,16 @@ WORKERS = Row(
             steps=((None, "green"), (3, "red")),
         ),
         Panel(
-            "Device memory",
-            ((worker_gauge("gpu_memory_bytes", "worker, kind"), "{{worker}} {{kind}}"),),
-            "Of the worker's own process; zero on a CPU.",
-            unit="bytes",
+            "Input tokens",
+            ((worker_rate("input_tokens_total", "kind"), "{{kind}}"),),
+            "Tokens of prompts and of images that finished jobs have read, per second.",
+            kind="stacked",
+        ),
+        Panel(
+            "Start of a worker",
+            ((worker_gauge("model_load_seconds", "worker, stage"), "{{worker}} {{stage}}"),),
+            "Time to read the checkpoint, and to build the engine with its warm-up. A restart costs both.",
+            unit="s",
         ),
         Panel(
             "Memory of workers",
@@ -154,6 +161,18 @@ WORKERS = Row(
             ),
             "Cores in use.",
             unit="none",
+        ),
+        Panel(
+            "File descriptors of workers",
+            (
+                (
+                    f"{worker_gauge('worker_process_open_fds')} / {worker_gauge('worker_process_max_fds')}",
+                    "{{worker}}",
+                ),
+            ),
+            "Share of the limit.",
+            unit="percentunit",
+            steps=SHARE_OF_LIMIT,
         ),
     ),
 )
@@ -178,6 +197,35 @@ REDIS = Row(
                 ("min(rudolph_redis_aof_ok)", "writes its file"),
             ),
             "1 is good.",
+        ),
+        Panel(
+            "Calls from the API, 99th percentile",
+            ((api_quantile(0.99, "redis_call_seconds", label="call"), "{{call}}"),),
+            "By script, or by command in capitals. All of them slow: Redis or the network. One: its script.",
+            unit="s",
+        ),
+        Panel(
+            "Calls from workers, 99th percentile",
+            ((worker_quantile(0.99, "worker_redis_call_seconds", "call"), "{{call}}"),),
+            "Slower than the lease of 15 s: workers lose their jobs.",
+            unit="s",
+        ),
+        Panel(
+            "Calls per second",
+            (
+                (f"sum(rate(rudolph_redis_call_seconds_count{{{API}}}{RATE}))", "API"),
+                (worker_rate("worker_redis_call_seconds_count"), "workers"),
+            ),
+            "Retries included.",
+            unit="ops",
+        ),
+        Panel(
+            "Calls from the API, distribution",
+            ((api_heatmap("redis_call_seconds"), "{{le}}"),),
+            "Calls by time. Those of traced requests have exemplars.",
+            unit="s",
+            kind="heatmap",
+            width=24,
         ),
     ),
 )

@@ -3,6 +3,7 @@
 from scripts.dashboard.panel import ANY_IS_BAD, NONE_IS_BAD, Panel, Row
 from scripts.dashboard.queries import (
     API,
+    JOBS,
     RATE,
     TASK,
     USERS,
@@ -158,6 +159,32 @@ TRAFFIC = Row(
             "Of the live workers.",
             unit="reqps",
             kind="stacked",
+        ),
+        Panel(
+            "Sequences of a job by task",
+            (
+                (
+                    f"{api_rate('job_sequences_sum', 'task', JOBS)} "
+                    f"/ {api_rate('job_sequences_count', 'task', JOBS)}",
+                    "{{task}}",
+                ),
+            ),
+            "Mean of the accepted jobs: candidates, two each with guidance, or texts and images to score.",
+        ),
+        Panel(
+            "Images in",
+            ((api_rate("input_image_bytes_count", "task", JOBS), "{{task}}"),),
+            "Images of accepted jobs, per second.",
+            kind="stacked",
+        ),
+        Panel(
+            "Size of an image",
+            (
+                (api_quantile(0.5, "input_image_bytes", JOBS), "p50"),
+                (api_quantile(0.99, "input_image_bytes", JOBS), "p99"),
+            ),
+            "Bytes of the file. Large files fill the queue's limit of bytes.",
+            unit="bytes",
         ),
     ),
 )

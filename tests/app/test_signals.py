@@ -1,11 +1,13 @@
 """What the API reports of itself and its queue: lines that can be joined, refusals, tenants, a pause."""
 
 import asyncio
+import base64
 import io
 import json
 import time
 import uuid
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -94,6 +96,17 @@ def test_accepted_jobs_are_counted_by_tenant_and_refusals_by_reason(
         assert series(http, "rudolph_jobs_accepted_total")["text2text,second"] == accepted + 1
         assert series(http, "rudolph_refusals_total")["tenant_quota_exceeded"] == refused + 2
         other.delete(f"/v1/jobs/{job}")
+
+
+def test_images_and_sequences_of_accepted_jobs_are_observed(http: httpx.Client, red_square: Path) -> None:
+    names = ("rudolph_input_image_bytes_count", "rudolph_input_image_bytes_sum", "rudolph_job_sequences_sum")
+    before = {name: series(http, name) for name in names}
+    data = red_square.read_bytes()
+    body = {"text": "кот", "images": [base64.b64encode(data).decode()] * 3}
+    assert http.post("/v1/rank/images", json=body).status_code == 200
+    assert http.post("/v1/rank/images", json=body | {"images": ["?"]}).status_code == 422
+    rise = {name: series(http, name)["rank_images"] - before[name].get("rank_images", 0) for name in names}
+    assert rise == dict(zip(names, (3, 3 * len(data), 3), strict=True))
 
 
 def test_a_pause_is_seen_in_health_and_metrics(keyed: Running, http: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -96,6 +97,18 @@ def test_a_traced_reply_is_the_untraced_one(traced: httpx.Client, http: httpx.Cl
     without = http.post("/v1/text2image", json=DRAWING, headers=traceparent())
     assert with_trace.json()["images"] == without.json()["images"]
     assert list(with_trace.headers) == list(without.headers)
+
+
+def test_calls_to_redis_have_the_trace_of_their_request(traced: httpx.Client, http: httpx.Client) -> None:
+    trace_id = "c" * 32
+    assert traced.post("/v1/text2image", json=DRAWING, headers=traceparent(trace_id)).status_code == 200
+    wanted = {"accept": "application/openmetrics-text"}
+    exemplar = rf'rudolph_redis_call_seconds_bucket{{call="submit",le="\S+"}} \S+ # {{trace_id="{trace_id}"}}'
+    assert re.search(exemplar, traced.get("/metrics", headers=wanted).text)
+    assert http.post("/v1/text2image", json=DRAWING, headers=traceparent("d" * 32)).status_code == 200
+    text = http.get("/metrics", headers=wanted).text
+    assert 'rudolph_redis_call_seconds_count{call="submit"}' in text
+    assert "# {trace_id" not in text
 
 
 def test_repetitions_in_other_traces_find_the_same_job(traced: httpx.Client) -> None:

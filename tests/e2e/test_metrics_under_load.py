@@ -83,6 +83,14 @@ def test_counts_are_exact_and_gauges_return_to_zero(server: Server) -> None:
     assert grown(before, after, "rudolph_queue_seconds_count") == NUM_DRAWN + NUM_DESCRIBED
     assert grown(before, after, "rudolph_images_total") >= NUM_DRAWN * 2
     assert grown(before, after, "rudolph_tokens_total") > 0
+    assert grown(before, after, "rudolph_input_tokens_total", kind="image") > 0
+    assert grown(before, after, "rudolph_job_sequences_sum", task="text2image") == NUM_DRAWN * 8
+    assert grown(before, after, "rudolph_input_image_bytes_count", task="image2text") == NUM_DESCRIBED
+    for name, call in (("redis", "submit"), ("worker_redis", "commit")):  # more where a script was unknown
+        calls = grown(before, after, f"rudolph_{name}_call_seconds_count", call=call)
+        assert NUM_DRAWN + NUM_DESCRIBED <= calls <= NUM_DRAWN + NUM_DESCRIBED + 4
+    for stage in ("checkpoint", "engine"):
+        assert 0 < value(after, "rudolph_model_load_seconds", stage=stage) < 120
     assert value(after, "rudolph_workers_live") == 1
     assert value(after, "rudolph_kv_slots") > 0
 

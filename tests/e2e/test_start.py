@@ -129,6 +129,7 @@ def test_api_and_worker_run_apart_on_one_redis(tmp_path: Path, tiny_v2: Path) ->
                 assert reply.status_code == 200
                 own = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics").text
                 assert 'rudolph_jobs_total{outcome="succeeded",task="text2image"}' in own
+                assert "_created" not in own
                 assert httpx.get(f"http://127.0.0.1:{metrics_port}/health").status_code == 200
                 assert httpx.get(f"http://127.0.0.1:{metrics_port}/nothing").status_code == 404
             finally:

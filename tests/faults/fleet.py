@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class Member:
 class Fleet:
     """Keeps `size` workers running. `reports_crashes`: report deaths to the queue, as a supervisor does.
 
-    `tree`: where the code of the workers is.
+    `tree`: where the code of the workers is. `environment`: their variables beside those of the test.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Fleet:
         clock_offsets_s: tuple[float, ...] = (),
         prefix: tuple[str, ...] = (),
         tree: Path = ROOT,
+        environment: Mapping[str, str] | None = None,
         **plan: float,
     ) -> None:
         self.url, self.queue, self.directory = url, queue, directory
@@ -48,6 +50,7 @@ class Fleet:
         self.plan = plan
         self.prefix = prefix
         self.tree = tree
+        self.environment = os.environ | dict(environment or {})
         self.clock_offsets_s = clock_offsets_s
         self.reports_crashes = reports_crashes
         self.members: list[Member] = []
@@ -120,5 +123,6 @@ class Fleet:
                 msgspec.json.encode(plan).decode(),
             ],
             cwd=self.tree,
+            env=self.environment,
         )
         return Member(worker_id, process)

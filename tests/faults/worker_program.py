@@ -26,6 +26,7 @@ from jobs.contract.results import GeneratedText, TextsResult
 from jobs.worker.consumer import JobConsumer
 from jobs.worker.replies import ClaimedJob, CommitReply
 from telemetry.metrics import WorkerMetrics, exposition
+from telemetry.nvml import open_gpu
 from tests.support.sample_jobs import make_worker
 
 
@@ -39,6 +40,7 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     """File that gets a line for every commit: job id, attempt, answer."""
     lease_s: float = 1.0
     batch: int = 8
+    """Jobs at a time. 0: it takes none, and reports that it drains."""
     steps: int = 10
     step_s: float = 0.02
     drain_s: float = 5.0
@@ -52,6 +54,8 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     """Not 0: `hang` stops every attempt."""
     gpu_reserved: float = 0.0
     """Share of its device's memory that the metrics report as reserved."""
+    gpu: str = ""
+    """UUID of a GPU whose state is in the metrics; empty for none."""
 
 
 def answer(prompt: str, seed: int) -> str:
@@ -79,6 +83,11 @@ class Worker:
         self.metrics = WorkerMetrics(CollectorRegistry())
         self.metrics.gpu_memory_bytes.labels("reserved").set(plan.gpu_reserved)
         self.metrics.gpu_memory_bytes.labels("total").set(1.0 if plan.gpu_reserved else 0.0)
+        if plan.gpu:
+            monitor = open_gpu(plan.gpu)
+            assert monitor is not None
+            self.metrics.registry.register(monitor)
+            monitor.start()
 
     def serve(self) -> None:
         signal.signal(signal.SIGTERM, lambda *_: self.draining.set())
@@ -153,9 +162,8 @@ class Worker:
             if os.getppid() != tester:
                 os._exit(71)  # the test was killed; its workers must not go on without it
             if self.plan.heartbeats:
-                info = structs.replace(
-                    make_worker(self.plan.worker_id), metrics=exposition(self.metrics.registry)
-                )
+                described = make_worker(self.plan.worker_id, draining=self.plan.batch == 0)
+                info = structs.replace(described, metrics=exposition(self.metrics.registry))
                 self._call(lambda info=info: self.consumer.heartbeat(info))
             now = time.monotonic()
             with self.lock:

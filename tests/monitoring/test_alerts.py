@@ -29,6 +29,7 @@ from jobs.worker.consumer import JobConsumer
 from tests.faults.fleet import Fleet
 from tests.faults.http_server import ApiProcess, api_process
 from tests.monitoring.prometheus import CONFIG, TIMEOUT_S, Prometheus, prometheus
+from tests.support.fake_nvml import HEALTHY, THERMAL_SLOWDOWN, UUID, FakeNvml
 from tests.support.redis_servers import RedisServer
 from tests.support.sample_jobs import make_worker
 from tests.support.servers import ROOT
@@ -265,6 +266,24 @@ def device_that_is_nearly_full_and_a_queue_that_is_paused(stage: Stage) -> None:
         asyncio.run(_pause(stage))
         stage.prometheus.wait_for("RudolphQueuePaused")
         stage.prometheus.wait_for("RudolphGpuMemoryHigh")
+
+
+@scene
+def gpu_that_is_hot_and_has_errors(stage: Stage) -> None:
+    library = FakeNvml(stage.directory / "nvml")
+    with stage.workers(gpu=UUID, environment=library.environment):
+        stage.until(lambda: stage.prometheus.has_data("rudolph_gpu_temperature_celsius == 61"))
+        library.set(HEALTHY | {"clock_reasons": THERMAL_SLOWDOWN})
+        stage.prometheus.wait_for("RudolphGpuHot")
+        assert "RudolphGpuErrors" not in stage.prometheus.firing()
+        library.set(HEALTHY | {"ecc_uncorrected": 1})
+        stage.prometheus.wait_for("RudolphGpuErrors")
+        stage.prometheus.wait_for("RudolphGpuHot", firing=False)
+        library.set(HEALTHY, xids=(31,))  # an error of a program
+        stage.until(lambda: stage.prometheus.has_data('rudolph_gpu_xid_errors_total{xid="31"} == 1'))
+        stage.prometheus.wait_for("RudolphGpuErrors", firing=False)
+        library.set(HEALTHY, xids=(31, 79))
+        stage.prometheus.wait_for("RudolphGpuErrors")
 
 
 async def _pause(stage: Stage) -> None:

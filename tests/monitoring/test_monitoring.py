@@ -14,9 +14,12 @@ import pytest
 import yaml
 
 from scripts.dashboard.__main__ import main as write_dashboard
+from tests.faults.fleet import Fleet
 from tests.monitoring.prometheus import CONFIG, TIMEOUT_S, Prometheus
 from tests.monitoring.prometheus import prometheus as run_prometheus
+from tests.support.fake_nvml import HEALTHY, UUID, FakeNvml
 from tests.support.programs import require
+from tests.support.redis_servers import RedisServer
 from tests.support.servers import ROOT, Server, serving
 
 DASHBOARD = ROOT / "docker" / "grafana" / "dashboards" / "rudolph.json"
@@ -59,8 +62,19 @@ METRIC = r"\b(?:rudolph|process|python)_[a-z_]+"
 
 @pytest.fixture(scope="module")
 def server(tiny_v2: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
-    with serving(tiny_v2, tmp_path_factory.mktemp("server")) as running:
+    """A server with a worker on the CPU, and one that takes no jobs and has a GPU."""
+    place = tmp_path_factory.mktemp("server")
+    library = FakeNvml(place / "nvml")
+    library.set(HEALTHY, xids=(31,))
+    with (
+        RedisServer() as redis,
+        serving(tiny_v2, place, "--redis-url", redis.url) as running,
+    ):
+        options = {"batch": 0, "heartbeats": True, "gpu": UUID, "lease_s": 5.0}
+        fleet = Fleet(redis.url, "rudolph", place, size=1, environment=library.environment, **options)  # type: ignore[arg-type]
+        fleet.tend()
         yield running
+        fleet.stop()
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +190,5 @@ NOT_SHOWN = {
     "python_gc_objects_uncollectable_total",
     "rudolph_worker_process_virtual_memory_bytes",
     "rudolph_worker_process_start_time_seconds",
-    "rudolph_worker_process_open_fds",
-    "rudolph_worker_process_max_fds",
 }
 """Of the libraries; no decision depends on them."""

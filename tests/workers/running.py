@@ -15,6 +15,7 @@ from workers.engine.settings import EngineSettings
 from workers.options import WorkerOptions
 from workers.process import model_info
 from workers.session import Session
+from workers.step_metrics import new_metrics
 from workers.worker import Worker
 
 NUM_SLOTS = 4
@@ -35,13 +36,15 @@ class RunningWorker:
     ) -> None:
         self.session = session or Session(rudolph, EngineSettings(num_slots=NUM_SLOTS))
         self.id = f"worker-{uuid.uuid4().hex[:8]}"
+        model = model_info(rudolph)
+        metrics = new_metrics(model, num_slots=self.session.num_slots, memory=self.session.memory)
         self.worker = Worker(
             self.session,
-            JobConsumer(url, queue=queue, worker_id=self.id, retry_for_s=1.0),
+            JobConsumer(url, queue=queue, worker_id=self.id, retry_for_s=1.0, observe=metrics.redis_calls),
             worker_id=self.id,
-            model=model_info(rudolph),
+            model=model,
             options=WorkerOptions(**{"renew_every_s": 0.3, "watchdog_s": 60.0, **options}),
-            memory=self.session.memory,
+            metrics=metrics,
             tracer=tracer,
         )
         self.code: int | None = None

@@ -182,9 +182,9 @@ $(STAMPS)/supply: $(STAMPS)/python requirements/supply.txt
 	@touch $@
 
 # Packages that call the server, in environments of their own: their dependencies differ from the project's.
-$(STAMPS)/clients: $(STAMPS)/python requirements/clients.txt requirements/clients-openai2.txt
+$(STAMPS)/clients: $(STAMPS)/python $(wildcard requirements/clients*.txt)
 	@echo "installing the clients"
-	@for name in clients clients-openai2; do \
+	@for name in clients clients-openai2 clients-litellm-proxy; do \
 		$(BIN)/python -m venv $(VENV)/$$name && $(VENV)/$$name/bin/python -m pip --disable-pip-version-check --quiet \
 			install --require-hashes -r requirements/$$name.txt || exit 1; done
 	@touch $@

@@ -56,3 +56,5 @@ constraints=/dev/null
 printf '%s\n' openai huggingface_hub cohere mcp 'pydantic-ai-slim[openai]' openai-agents langchain-openai pillow |
     compile clients -
 printf '%s\n' 'litellm>=1.110' 'llama-index-llms-openai-like>=0.8' 'instructor>=1.17' pillow | compile clients-openai2 -
+# Its pinned dependencies agree with neither list.
+printf '%s\n' 'litellm[proxy]>=1.108' openai | compile clients-litellm-proxy -

@@ -1,51 +1,15 @@
 """Real proxies that forward upgrades, with connections to the server that they share between clients."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.app.conftest import Running, running_api
-from tests.support.programs import require
-from tests.support.proxies import started
-from tests.support.redis_servers import free_port
+from tests.support.proxies import PROXIES
 from tests.support.wire import Wire, request
 
-NGINX = """
-worker_processes 1; daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
-    upstream rudolph {{ server 127.0.0.1:{api_port}; keepalive 1; }}
-    server {{
-        listen 127.0.0.1:{port};
-        client_max_body_size 20m;
-        location / {{
-            proxy_pass http://rudolph;
-            proxy_http_version 1.1;
-            proxy_set_header Host $host;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection $connection_upgrade;
-        }}
-    }}
-}}
-"""
-HAPROXY = """
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 30s
-    timeout server 30s
-    http-reuse always
-listen rudolph
-    bind 127.0.0.1:{port}
-    server api 127.0.0.1:{api_port} maxconn 1
-"""
 SLOW = json.dumps({"prompt": "медленно кот"}).encode()
 ROUNDS = 4
 
@@ -56,26 +20,9 @@ def api(redis_url: str) -> Iterator[Running]:
         yield running
 
 
-@contextmanager
-def nginx(api_port: int, folder: Path) -> Iterator[int]:
-    program, port, file = require("nginx"), free_port(), folder / "nginx.conf"
-    file.write_text(NGINX.format(folder=folder, port=port, api_port=api_port), encoding="utf-8")
-    with started([program, "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(file)], port):
-        yield port
-
-
-@contextmanager
-def haproxy(api_port: int, folder: Path) -> Iterator[int]:
-    program, port, file = require("haproxy"), free_port(), folder / "haproxy.cfg"
-    file.write_text(HAPROXY.format(port=port, api_port=api_port), encoding="utf-8")
-    with started([program, "-db", "-q", "-f", str(file)], port):
-        yield port
-
-
-@pytest.fixture(params=[nginx, haproxy], ids=["nginx", "haproxy"])
+@pytest.fixture(params=list(PROXIES))
 def port(api: Running, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
-    proxy: Callable[[int, Path], Iterator[int]] = request.param
-    with proxy(int(api.url.rpartition(":")[2]), tmp_path) as number:  # type: ignore[attr-defined]
+    with PROXIES[request.param](int(api.url.rpartition(":")[2]), tmp_path) as number:
         yield number
 
 

@@ -1,4 +1,4 @@
-"""Runs the programs of `tests/clients/programs` and `tests/clients/node` against a server.
+"""Runs the programs of `tests/clients` against a server.
 
 Each program runs in the environment of its client, and prints a JSON line for each feature.
 """
@@ -6,16 +6,19 @@ Each program runs in the environment of its client, and prints a JSON line for e
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.proxies import PROXIES
 from tests.support.servers import ROOT, Server, serving
 
 FOLDER = Path(__file__).parent
 ENVIRONMENTS = ROOT / ".venv"
 NODE = ENVIRONMENTS / "clients-node"
+JAVA = "java"
 DEMO = ROOT / "checkpoints" / "demo"
 BEGIN, END = "<!-- clients: begin -->\n", "<!-- clients: end -->\n"
 
@@ -26,20 +29,36 @@ class Program:
 
     path: Path
     environment: str
+    proxy: str | None = None
+    """A reverse proxy between the client and the server."""
 
     @property
     def name(self) -> str:
-        return self.path.stem
+        return self.path.stem if self.proxy is None else f"{self.path.stem}-{self.proxy}"
 
     @property
     def missing(self) -> str | None:
         """Why the program cannot run here."""
+        if self.proxy is not None and shutil.which(self.proxy) is None:
+            return f"{self.proxy} is not installed"
+        if self.environment == JAVA:
+            return None if shutil.which("java") else "Java 17 or newer is not installed"
         if self.environment != NODE.name:
             python = ENVIRONMENTS / self.environment / "bin" / "python"
             return None if python.exists() else f"{self.environment} is not installed"
         if shutil.which("node") is None or not (NODE / "node_modules").exists():
             return "Node and its packages are not installed"
         return None
+
+    def command(self, python: str | None = None) -> list[str]:
+        """Return the command without its arguments. `python`: another interpreter for a Python program."""
+        if self.environment == JAVA:
+            return ["java", "-Dfile.encoding=UTF-8", str(self.path)]
+        if self.environment == NODE.name:
+            shutil.copy(self.path, NODE)
+            shutil.copy(self.path.with_name("harness.mjs"), NODE)
+            return ["node", str(NODE / self.path.name)]
+        return [python or str(ENVIRONMENTS / self.environment / "bin" / "python"), str(self.path)]
 
 
 def _python(name: str, environment: str = "clients") -> Program:
@@ -48,6 +67,10 @@ def _python(name: str, environment: str = "clients") -> Program:
 
 def _node(name: str) -> Program:
     return Program(FOLDER / "node" / f"{name}.mjs", NODE.name)
+
+
+def _java(name: str, proxy: str | None = None) -> Program:
+    return Program(FOLDER / "java" / f"{name}.java", JAVA, proxy)
 
 
 PROGRAMS = (
@@ -61,9 +84,13 @@ PROGRAMS = (
     _python("litellm_sdk", "clients-openai2"),
     _python("llama_index_sdk", "clients-openai2"),
     _python("instructor_sdk", "clients-openai2"),
+    _python("litellm_proxy", "clients-litellm-proxy"),
     _node("openai_node"),
     _node("vercel_ai"),
     _node("huggingface_js"),
+    _java("JavaHttpClient"),
+    _java("JavaHttpClient", "nginx"),
+    _java("JavaHttpClient", "haproxy"),
 )
 OWN = PROGRAMS[:3]
 """Their clients are in the environment of the tests too, so that `make test` runs them."""
@@ -92,19 +119,27 @@ def run_program(
     program: Program, server: Server, image: Path, *, python: str | None = None
 ) -> tuple[list[Result], str]:
     """Return the results, and what the program wrote to stderr. Raises AssertionError if it ends early."""
-    if program.environment == NODE.name:
-        shutil.copy(program.path, NODE)
-        shutil.copy(program.path.with_name("harness.mjs"), NODE)
-        command = ["node", str(NODE / program.path.name)]
-    else:
-        command = [python or str(ENVIRONMENTS / program.environment / "bin" / "python"), str(program.path)]
-    done = subprocess.run(
-        [*command, server.url, str(image)], capture_output=True, text=True, check=False, timeout=240
-    )
+    with _address(program, server) as address:
+        arguments = [address, str(image), *([f"through {program.proxy}"] if program.proxy else [])]
+        done = subprocess.run(
+            [*program.command(python), *arguments], capture_output=True, text=True, check=False, timeout=240
+        )
     assert done.returncode == 0, f"{program.name} ended with {done.returncode}:\n{done.stderr[-3000:]}"
     # A client may print lines of its own.
     lines = [line for line in done.stdout.splitlines() if line.startswith('{"client"')]
     return [Result(**json.loads(line)) for line in lines], done.stderr
+
+
+@contextmanager
+def _address(program: Program, server: Server) -> Iterator[str]:
+    """Yield the address that the program calls: that of its proxy, or of the server."""
+    if program.proxy is None:
+        yield server.url
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        port = int(server.url.rpartition(":")[2])
+        with PROXIES[program.proxy](port, Path(folder)) as own_port:
+            yield f"http://127.0.0.1:{own_port}"
 
 
 def table(results: Sequence[Result]) -> str:

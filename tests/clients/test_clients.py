@@ -36,6 +36,7 @@ def test_the_table_has_every_feature_of_every_program() -> None:
 
 def _features(program: Program) -> list[str]:
     text = program.path.read_text(encoding="utf-8")
-    found = re.findall(r'^ +"([^"]+)": ', text.rpartition("run(")[2], flags=re.MULTILINE)
+    pattern = r'^ +(?:feature\()?"([^"]+)"(?:: |, J)'
+    found = re.findall(pattern, text.rpartition("run(")[2], flags=re.MULTILINE)
     assert found, program.name
     return found

@@ -112,6 +112,5 @@ def test_a_job_that_scores_has_its_own_operation_and_no_sampling(
 def test_no_span_has_a_text_of_a_client(server: Server, collector: Collector) -> None:
     ask(server, collector, "text2image", {"prompt": SECRET})
     ask(server, collector, "text2text", {"prompt": SECRET, "stop": [SECRET]})
-    assert len(collector.spans) >= 4
+    collector.wait_for(name="POST /v1/text2text")
     assert SECRET not in str(collector.spans)
-    assert len(str(collector.spans[0])) < 2000

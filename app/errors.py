@@ -54,6 +54,8 @@ _FAILURES: Mapping[str, int] = {
 
 
 class ErrorBody(BaseModel):
+    """What is wrong, for people and for programs."""
+
     message: str = Field(description="What is wrong and what to do.")
     type: str = Field(
         description="Kind of the error, as in OpenAI's API: invalid_request_error, server_error …"
@@ -63,7 +65,7 @@ class ErrorBody(BaseModel):
 
 
 class ErrorReply(BaseModel):
-    error: ErrorBody = Field(description="What is wrong.")
+    error: ErrorBody
 
 
 class ApiError(Exception):

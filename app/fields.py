@@ -4,7 +4,7 @@ Refused here: unknown fields, NaN and infinity, control characters, unpaired sur
 """
 
 import re
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import msgspec
 from pydantic import (
@@ -124,16 +124,38 @@ OptionalText = Annotated[
     BeforeValidator(_clean_text),
     Field(max_length=MAX_PROMPT_CHARACTERS, json_schema_extra={"pattern": CLEAN_PATTERN}),
 ]
+IMAGE = (
+    "PNG, JPEG or WebP file as base64 or as a data URI; at most 10 MB, 16–8,192 px a side, 25 megapixels. "
+    "URLs are never fetched."
+)
 _IMAGE_SCHEMA: dict[str, Any] = {
     "type": "string",
     "format": "picture",
-    "description": "PNG, JPEG or WebP file as base64 or as a data URI; at most 10 MB, 16–8,192 px a side, 25 "
-    "megapixels. URLs are never fetched.",
+    "description": IMAGE,
 }
 ImageFile = Annotated[
     Any, PlainValidator(_image), WithJsonSchema({**_IMAGE_SCHEMA, "examples": [EXAMPLE_IMAGE]})
 ]
 Mask = Annotated[Any, PlainValidator(_image), WithJsonSchema({**_IMAGE_SCHEMA, "examples": [EXAMPLE_MASK]})]
+DrawnText = Annotated[
+    Text,
+    Field(
+        description="What to draw, in Russian. It is lower-cased and cut at the model's left text region.",
+    ),
+]
+Beginning = Annotated[Text, Field(description="The beginning of the text, in Russian.")]
+Question = Annotated[Text, Field(description="The question, in Russian.", examples=["Что на картинке?"])]
+MASK = "PNG of the image's size; cells that hold a pixel with alpha 0 are redrawn."
+T = TypeVar("T")
+Guidance = Annotated[
+    T,
+    Field(
+        ge=0,
+        le=1,
+        description="Weight of the unconditional probabilities in the mixture, 0–1. 0, the default: the "
+        "prompt alone; 1: no prompt.",
+    ),
+]
 Seed = Annotated[
     int | None,
     Field(
@@ -141,18 +163,20 @@ Seed = Annotated[
         le=MAX_SEED,
         description="Seed of the random numbers; the same seed and request give the same result on the same "
         "kind of machine. On a GPU in float16 a result may also depend on the requests that run "
-        "at the same time. Candidate c uses seed + c. Omitted: the server draws one below 2^53 and "
-        "returns it.",
+        "at the same time. Candidate c uses seed + c. Omitted: the server draws one below 2^53. Replies "
+        "that have a `seed`, and the header x-seed, return it.",
     ),
 ]
 Count = Annotated[int, Field(ge=1, le=16, description="Number of results to return, 1–16.")]
+CANDIDATES = (
+    "Number of results to generate, n–256. More than n: they are scored, and the best n are returned."
+)
 Candidates = Annotated[
     int | None,
     Field(
         ge=1,
         le=MAX_CANDIDATES,
-        description="Number of results to generate, n–256. More than n: they are scored, and the best n are "
-        "returned.",
+        description=f"{CANDIDATES} Omitted: n.",
     ),
 ]
 MaxTokens = Annotated[
@@ -172,10 +196,14 @@ def _as_list(value: Any) -> Any:
 
 StopText = Annotated[str, Field(min_length=1, max_length=200)]
 StopTexts = Annotated[list[StopText], Field(max_length=16)]
+STOP = (
+    "One text or up to 16. The generated text, which is lower case, ends before the first of these. Omitted: "
+    "none."
+)
 Stop = Annotated[
     StopTexts,
     BeforeValidator(_as_list, json_schema_input_type=StopText | StopTexts),
-    Field(description="The generated text ends before the first of these; it is lower case."),
+    Field(description=STOP),
 ]
 Merge = Annotated[
     bool,
@@ -262,10 +290,3 @@ class CandidateFields(Schema):
                 {"n": self.n, "candidates": self.candidates, "field": "candidates"},
             )
         return self
-
-
-class SamplingReply(BaseModel):
-    temperature: float = Field(description="Divides the logits.")
-    top_k: int = Field(description="The k likeliest tokens are kept; 0: all.")
-    top_p: float = Field(description="The likeliest tokens with this total probability are kept; 1: all.")
-    min_p: float = Field(description="Tokens below this share of the largest probability are dropped.")

@@ -18,7 +18,10 @@ JOB_ID_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
 
 async def own_job(
     request: Request,
-    id: Annotated[str, Path(json_schema_extra={"pattern": JOB_ID_PATTERN})],
+    id: Annotated[
+        str,
+        Path(description="The `id` of the job's reply.", json_schema_extra={"pattern": JOB_ID_PATTERN}),
+    ],
 ) -> JobStatus:
     """Return the status of the job in the path. Raises ApiError 404."""
     if re.fullmatch(JOB_ID_PATTERN, id):

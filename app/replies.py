@@ -6,6 +6,7 @@ from msgspec import structs
 from pydantic import Field, SerializeAsAny, WithJsonSchema
 
 from app.errors import ErrorBody, from_failure
+from app.reply_fields import Created
 from app.tasks import TASKS
 from app.tasks.base import Reply, TaskReply, durations_ms
 from jobs.contract.job import JobState
@@ -21,8 +22,11 @@ _AnyReply = Annotated[
 
 class ProgressReply(Reply):
     phase: str = Field(description="What the worker does: drawing, writing or scoring.")
-    done: int = Field(description="Units of the phase that are done, such as rows of images or tokens.")
-    total: int = Field(description="All units of the phase.")
+    done: int = Field(
+        description="Units of the phase that are done: rows of cells of all images, finished texts, or "
+        "scored sequences."
+    )
+    total: int = Field(description="Number of units of the phase.")
 
 
 class JobTimingsReply(Reply):
@@ -39,16 +43,18 @@ class JobReply(Reply):
     state: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired", "dead"] = Field(
         description="dead: the job crashed its worker twice while it ran alone. The last five are final."
     )
-    created: int = Field(description="When it was accepted, in seconds since 1970.")
+    created: Created
     attempt: int = Field(description="How often a worker has started it.")
-    priority: int = Field(description="Lower runs earlier.")
-    position: int | None = Field(description="Jobs ahead of it while queued, from 0.")
-    progress: ProgressReply | None = Field(description="Only while it runs.")
+    priority: int = Field(description="−10–10; lower runs earlier.")
+    position: int | None = Field(description="Number of jobs ahead of it; null unless it is queued.")
+    progress: ProgressReply | None = Field(description="What is done of it; null unless it runs.")
     cancel_requested: bool = Field(description="True from a request to cancel it until it ends.")
-    model: str | None = Field(description="Name and revision of the checkpoint that ran it.")
+    model: str | None = Field(description="Name and revision of the checkpoint that ran it; null before.")
     timings: JobTimingsReply = Field(description="How long it waited and ran.")
     error: ErrorBody | None = Field(description="Why it did not succeed, else null.")
-    result: _AnyReply | None = Field(description="The reply of the task's own route.")
+    result: _AnyReply | None = Field(
+        description="The reply of the task's own route; null until it has succeeded."
+    )
 
 
 def job_reply(status: JobStatus, outcome: Outcome | None) -> JobReply:

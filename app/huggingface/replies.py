@@ -4,33 +4,42 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from app.reply_fields import WrittenTokens
+
 
 class GenerationDetails(BaseModel):
-    finish_reason: Literal["length", "eos_token", "stop_sequence"] = Field(description="Why the text ended.")
-    generated_tokens: int = Field(description="Generated tokens of the text.")
-    seed: Annotated[int | None, Field(description="The seed of the request.")] = None
+    finish_reason: Literal["length", "eos_token"] = Field(
+        description="`length`: the text was cut. `eos_token`: it ended, also at a stop sequence."
+    )
+    generated_tokens: WrittenTokens
+    seed: Annotated[
+        int | None, Field(description="The seed of the request; null if the request has none.")
+    ] = None
     prefill: list[int] = Field(default_factory=list[int], description="Always empty.")
     tokens: list[int] = Field(default_factory=list[int], description="Always empty.")
 
 
 class GeneratedTextReply(BaseModel):
-    generated_text: str
+    generated_text: str = Field(
+        description="The description, or the continuation; with `return_full_text` the prompt before it."
+    )
     details: Annotated[
         GenerationDetails | None,
-        Field(description="If `details` is true.", exclude_if=lambda details: details is None),
+        Field(
+            description="Only if `details` is true in the request.",
+            exclude_if=lambda details: details is None,
+        ),
     ] = None
 
 
 class LabelReply(BaseModel):
-    label: str
-    score: float = Field(description="Probability among the labels; higher is better.")
+    label: str = Field(description="A label of the request. The best one is first.")
+    score: float = Field(description="Probability among the labels, 0–1; higher is better.")
 
 
 class HubAnswerReply(BaseModel):
-    answer: str
-    score: Annotated[
-        float, Field(description="Share among the answers of the reply, of which there is one.")
-    ] = 1.0
+    answer: str = Field(description="The answer of the model; there is one.")
+    score: Annotated[float, Field(description="Always 1: the share among one answer.")] = 1.0
 
 
 class StreamToken(BaseModel):

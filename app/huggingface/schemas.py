@@ -8,20 +8,28 @@ from pydantic_core import PydanticCustomError
 from app.fields import (
     EXAMPLE_IMAGE,
     ONE_BRACES_PATTERN,
+    STOP,
+    Beginning,
     Candidates,
+    DrawnText,
     FirstFault,
+    Guidance,
     ImageFile,
     OptionalText,
+    Question,
     Seed,
     Stop,
-    Text,
 )
+from app.openai.fields import AnyMaxTokens, Streamed
 from app.openai.rendering import MAX_SIDE, MIN_SIDE
 from app.openai.sampling import sampling_fields
 from app.openai.schemas import MAX_CHOICES, SamplingFields
 from app.tasks.classify import MAX_CLASSES, ClassName
 
-MaxNewTokens = Annotated[int | None, Field(ge=1, le=1_000_000, description="Tokens to generate at most.")]
+_SIDE = (
+    "in pixels, 16–4,096. The model draws a square, whose centre is resampled. Omitted: as the other side; "
+    "without both, as drawn."
+)
 
 
 class HubPart(FirstFault):
@@ -41,7 +49,9 @@ class HubBody(HubPart):
 class SampledParameters(HubPart, SamplingFields):
     """Sampling settings as the hub has them; temperature may be 0."""
 
-    do_sample: Annotated[bool | None, Field(description="False: the likeliest token always.")] = None
+    do_sample: Annotated[
+        bool | None, Field(description="False: the likeliest token always. Omitted: true.")
+    ] = None
 
     def sampling(self) -> dict[str, Any]:
         """Return the native sampling settings."""
@@ -53,11 +63,13 @@ class SampledParameters(HubPart, SamplingFields):
 
 
 class DrawParameters(SampledParameters):
-    width: Annotated[int | None, Field(ge=MIN_SIDE, le=MAX_SIDE)] = None
-    height: Annotated[int | None, Field(ge=MIN_SIDE, le=MAX_SIDE)] = None
+    """Settings of the drawing. Hints of the hub, such as `guidance_scale`, have no effect: see x-warnings."""
+
+    width: Annotated[int | None, Field(ge=MIN_SIDE, le=MAX_SIDE, description=f"Width {_SIDE}")] = None
+    height: Annotated[int | None, Field(ge=MIN_SIDE, le=MAX_SIDE, description=f"Height {_SIDE}")] = None
     seed: Seed = None
     candidates: Candidates = None
-    guidance: Annotated[float | None, Field(ge=0, le=1)] = None
+    guidance: Guidance[float | None] = None
 
     @property
     def size(self) -> str | None:
@@ -67,7 +79,9 @@ class DrawParameters(SampledParameters):
 
 
 class RedrawParameters(DrawParameters):
-    prompt: Text
+    """What to draw, and settings of the drawing."""
+
+    prompt: DrawnText
 
 
 class TextToImage(HubBody):
@@ -75,7 +89,7 @@ class TextToImage(HubBody):
 
     example = {"inputs": "сова на зелёном фоне", "parameters": {"seed": 7}}  # noqa: RUF012 (a ClassVar of the base)
 
-    inputs: Text
+    inputs: DrawnText
     parameters: DrawParameters = Field(default_factory=DrawParameters)
 
 
@@ -89,12 +103,15 @@ class ImageToImage(HubBody):
 
 
 class GenerationParameters(SampledParameters):
-    max_new_tokens: MaxNewTokens = None
+    max_new_tokens: AnyMaxTokens = None
 
 
 class CaptionParameters(GenerationParameters):
+    """Settings of the description."""
+
     generation_parameters: GenerationParameters = Field(
-        default_factory=GenerationParameters, description="The same settings, where the hub documents them."
+        default_factory=GenerationParameters,
+        description="The same settings, where the hub documents them. Of two values the outer one counts.",
     )
 
 
@@ -127,13 +144,20 @@ def _one_braces(schema: dict[str, Any]) -> None:
 
 
 class LabelParameters(HubPart):
+    """The labels, and a text around them."""
+
     candidate_labels: Annotated[
-        _Labels, BeforeValidator(_labels, json_schema_input_type=_Labels), Field(examples=[["кошка", "дом"]])
+        _Labels,
+        BeforeValidator(_labels, json_schema_input_type=_Labels),
+        Field(
+            description="2–1,000 labels; also as one text with commas between them.",
+            examples=[["кошка", "дом"]],
+        ),
     ]
     hypothesis_template: Annotated[
         OptionalText | None,
         Field(
-            description="Text about the image; the label replaces `{}`.",
+            description="Text about the image; the label replaces `{}`. Omitted: the label alone.",
             examples=["это {}"],
             json_schema_extra=_one_braces,
         ),
@@ -150,12 +174,21 @@ class ZeroShotImageClassification(HubBody):
 
 
 class QuestionParameters(HubPart):
-    top_k: Annotated[int | None, Field(ge=1)] = None
+    """Settings of the answer."""
+
+    top_k: Annotated[
+        int | None,
+        Field(
+            ge=1, description="Number of answers. There is one; another number has no effect, see x-warnings."
+        ),
+    ] = None
 
 
 class QuestionInputs(HubPart):
+    """The image and the question; both may also be fields of the body itself."""
+
     image: ImageFile
-    question: Text = Field(examples=["Что на картинке?"])
+    question: Question
 
 
 def _together(value: Any) -> Any:
@@ -179,14 +212,25 @@ class VisualQuestionAnswering(HubBody):
 
 
 class ContinueParameters(GenerationParameters):
-    return_full_text: Annotated[bool | None, Field(description="Put the prompt before the continuation.")] = (
-        None
-    )
-    details: Annotated[
-        bool | None, Field(description="Add the reason of the end and the number of tokens.")
+    """Settings of the continuation."""
+
+    return_full_text: Annotated[
+        bool | None, Field(description="Put the prompt before the continuation. Omitted: false.")
     ] = None
-    best_of: Annotated[int | None, Field(ge=1, le=MAX_CHOICES)] = None
-    stop: Stop | None = None
+    details: Annotated[
+        bool | None,
+        Field(description="Add the reason of the end and the number of tokens. Omitted: false."),
+    ] = None
+    best_of: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_CHOICES,
+            description="Number of texts to generate, 1–16; the best one is returned. Omitted: 1. A stream "
+            "takes 1 only.",
+        ),
+    ] = None
+    stop: Annotated[Stop | None, Field(description=STOP)] = None
     seed: Seed = None
 
 
@@ -195,9 +239,9 @@ class TextGeneration(HubBody):
 
     example = {"inputs": "морда", "parameters": {"max_new_tokens": 8}}  # noqa: RUF012
 
-    inputs: Text
+    inputs: Beginning
     parameters: ContinueParameters = Field(default_factory=ContinueParameters)
-    stream: bool | None = None
+    stream: Streamed = None
 
     @model_validator(mode="after")
     def _one_streamed_text(self) -> "TextGeneration":

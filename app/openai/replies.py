@@ -1,11 +1,24 @@
 """Replies of the OpenAI-compatible routes, and the events of their streams."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from app.fields import ImageFormat, SamplingReply
+from app.fields import ImageFormat
+from app.reply_fields import (
+    FINISH_REASON,
+    AlwaysNull,
+    Assistant,
+    Created,
+    Finish,
+    ImageSize,
+    Kind,
+    ModelName,
+    Opaque,
+    ReadTokens,
+    TotalTokens,
+)
 from app.tasks.base import WarningReply
 from jobs.contract.results import FinishReason, Result, Usage
 
@@ -14,92 +27,116 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
-T = TypeVar("T")
-AlwaysNull = Annotated[T | None, Field(description="Always null.")]
-
-
 Warnings = Annotated[
     list[WarningReply],
-    Field(description="Absent without warnings.", exclude_if=lambda warnings: not warnings),
+    Field(
+        description="What of the request had no effect. Absent without warnings.",
+        exclude_if=lambda warnings: not warnings,
+    ),
 ]
 
 
+ChoiceIndex = Annotated[int, Field(description="Index in `choices`, from 0.")]
+
+
 class ImageData(BaseModel):
-    b64_json: Annotated[str | None, Field(description="The image file as base64.", exclude_if=_is_none)] = (
-        None
-    )
-    url: Annotated[str | None, Field(description="The image file as a data URI.", exclude_if=_is_none)] = None
-    seed: int = Field(description="The seed of this image alone.")
+    b64_json: Annotated[
+        str | None,
+        Field(description="The image file as base64. Absent if `url` was requested.", exclude_if=_is_none),
+    ] = None
+    url: Annotated[
+        str | None,
+        Field(
+            description="The image file as a data URI. Absent unless it was requested.", exclude_if=_is_none
+        ),
+    ] = None
+    seed: int = Field(description="The seed of this image alone: send it with n = 1.")
 
 
 class TokenDetails(BaseModel):
-    image_tokens: int
-    text_tokens: int
+    """The same tokens by kind."""
+
+    image_tokens: int = Field(description="Image codes: of kept cells, or generated ones.")
+    text_tokens: int = Field(description="Tokens of words; none are generated.")
 
 
 class ImagesUsage(BaseModel):
+    """Tokens that the request read and generated."""
+
     input_tokens: int = Field(description="Tokens that the network read: words, and codes of kept cells.")
     input_tokens_details: TokenDetails
     output_tokens: int = Field(description="Image codes that it generated, for discarded candidates too.")
     output_tokens_details: TokenDetails
-    total_tokens: int
+    total_tokens: TotalTokens
 
 
 class GeneratedImagesReply(BaseModel):
-    created: int = Field(description="When the request was accepted, in seconds since 1970.")
-    data: list[ImageData]
-    background: Literal["opaque"] = "opaque"
-    output_format: ImageFormat
-    size: str = Field(description="The size of the images.", examples=["128x128"])
+    created: Created
+    data: list[ImageData] = Field(
+        description="The images: best first when scored, else in the order of candidates."
+    )
+    background: Opaque[Literal["opaque"]] = "opaque"
+    output_format: ImageFormat = Field(description="Format of the image files.")
+    size: ImageSize[str]
     usage: ImagesUsage
     warnings: Warnings = Field(default_factory=list)
 
 
 class TextUsage(BaseModel):
-    prompt_tokens: int = Field(description="Tokens that the network read, image codes included.")
+    """Tokens that the request read and generated."""
+
+    prompt_tokens: ReadTokens
     completion_tokens: int = Field(
         description="Generated tokens of the choices, without discarded candidates."
     )
-    total_tokens: int
+    total_tokens: TotalTokens
 
 
 class ChatMessage(BaseModel):
-    role: Literal["assistant"] = "assistant"
-    content: str
+    """The text of the choice."""
+
+    role: Assistant[Literal["assistant"]] = "assistant"
+    content: str = Field(description="The description of the image, or the answer to the question.")
     refusal: AlwaysNull[str] = None
 
 
 class ChatChoice(BaseModel):
-    index: int
+    index: ChoiceIndex
     message: ChatMessage
     logprobs: AlwaysNull[dict[str, Any]] = None
-    finish_reason: FinishReason
+    finish_reason: Finish
 
 
 class CompletionChoice(BaseModel):
-    index: int
-    text: str
+    index: ChoiceIndex
+    text: str = Field(
+        description="The continuation, and with `echo` the prompt before it. In a stream: the next piece."
+    )
     logprobs: AlwaysNull[dict[str, Any]] = None
-    finish_reason: FinishReason | None = Field(description="Null in a stream until the text has ended.")
+    finish_reason: FinishReason | None = Field(
+        description=f"{FINISH_REASON} Null in a stream until the text has ended."
+    )
 
 
 class TextReply(BaseModel):
-    id: str = Field(description="The job of the request.")
-    created: int
-    model: str = Field(description="A name that /v1/models/{id} has.")
+    id: str = Field(description="The job of the request; of several prompts, that of the first.")
+    created: Created
+    model: ModelName
     system_fingerprint: str = Field(description="The revision of the checkpoint.")
     usage: TextUsage
     warnings: Warnings = Field(default_factory=list)
 
 
 class ChatReply(TextReply):
-    object: Literal["chat.completion"] = "chat.completion"
-    choices: list[ChatChoice]
+    object: Kind[Literal["chat.completion"]] = "chat.completion"
+    choices: list[ChatChoice] = Field(description="The n texts: best first when scored.")
 
 
 class CompletionReply(TextReply):
-    object: Literal["text_completion"] = "text_completion"
-    choices: list[CompletionChoice]
+    object: Kind[Literal["text_completion"]] = "text_completion"
+    choices: list[CompletionChoice] = Field(
+        description="n texts for each prompt, in the order of the prompts: best first when scored."
+    )
 
 
 class ImageEvent(BaseModel):
@@ -143,6 +180,15 @@ class TextChunk(BaseModel):
     warnings: Warnings = Field(default_factory=list)
 
 
+class SamplingReply(BaseModel):
+    """Sampling settings of the task for a request that omits them."""
+
+    temperature: float = Field(description="Divides the logits.")
+    top_k: int = Field(description="The k likeliest tokens are kept; 0: all.")
+    top_p: float = Field(description="The likeliest tokens with this total probability are kept; 1: all.")
+    min_p: float = Field(description="Tokens below this share of the largest probability are dropped.")
+
+
 class GenerationConfigReply(BaseModel):
     """Sampling settings of a request that omits them, by task, and examples for each task."""
 
@@ -155,19 +201,24 @@ class GenerationConfigReply(BaseModel):
 
 
 class ModelReply(BaseModel):
-    id: str
-    object: Literal["model"] = "model"
+    id: str = Field(description="A name of the loaded model, for the field `model` of requests.")
+    object: Kind[Literal["model"]] = "model"
     created: int = Field(description="When the checkpoint's newest file was written, in seconds since 1970.")
-    owned_by: str = "rudolph"
+    owned_by: str = Field(default="rudolph", description="Always `rudolph`.")
     revision: str = Field(description="Digest of the checkpoint's files.")
-    tasks: list[str]
-    size: str = Field(description="The size that it draws, in pixels.")
+    tasks: list[str] = Field(
+        description="Names of the tasks that it can do; another task is an error 409.",
+        examples=[["text2image", "image2text"]],
+    )
+    size: str = Field(description="Width x height in pixels of the images that it draws.")
     generation_config: GenerationConfigReply
 
 
 class ModelListReply(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[ModelReply]
+    object: Kind[Literal["list"]] = "list"
+    data: list[ModelReply] = Field(
+        description="The loaded model, once for each name under which requests may name it."
+    )
 
 
 def images_usage(usage: Usage) -> ImagesUsage:

@@ -12,12 +12,13 @@ from app.bodies import read_body
 from app.errors import invalid, json_response
 from app.example_images import EXAMPLE_IMAGE, OTHER_IMAGE
 from app.field_errors import FieldNames
-from app.fields import ImageFile, Text
+from app.fields import IMAGE, ImageFile, Text
 from app.openai.jobs import open_request, reply_headers, submit
 from app.openai.parameters import check_parameters
 from app.openai.replies import result_warnings
 from app.openai.schemas import OpenAIBody
 from app.openapi import BODY_ERRORS, IDEMPOTENCY_KEY, body_operation, errors, response
+from app.reply_fields import JobId, ModelName, ReadTokens
 from app.services import services_of
 from app.tasks.base import WarningReply
 from jobs.contract.probabilities import probabilities
@@ -43,8 +44,8 @@ class Item(BaseModel):
         }
     )
 
-    text: Text | None = None
-    image: ImageFile | None = None
+    text: Text | None = Field(None, description="A text, in Russian.")
+    image: ImageFile | None = Field(None, description=IMAGE)
 
 
 def _item(value: Any) -> Any:
@@ -75,36 +76,53 @@ def _text(value: Any) -> dict[str, Any]:
     return {"image" if is_image else "text": value}
 
 
-AnyItem = Annotated[Item, BeforeValidator(_item)]
+AnyItem = Annotated[Item, BeforeValidator(_item, json_schema_input_type=str | Item)]
 
 
 class RerankBody(OpenAIBody):
     """Order documents by how well they match a query; one of the two is a text, the other an image."""
 
-    query: AnyItem
-    documents: list[AnyItem] = Field(min_length=1, max_length=MAX_DOCUMENTS)
-    top_n: Annotated[int | None, Field(ge=1)] = None
-    return_documents: bool = False
+    query: AnyItem = Field(description="A text or an image. A plain text may be the data URI of an image.")
+    documents: list[AnyItem] = Field(
+        min_length=1,
+        max_length=MAX_DOCUMENTS,
+        description="1–256 images if the query is a text, or texts if it is an image; each as `query`.",
+    )
+    top_n: Annotated[int | None, Field(ge=1)] = Field(
+        None, description="Number of documents to return, best first. Omitted: all."
+    )
+    return_documents: bool = Field(False, description="Also return each document that is a text.")
 
 
 class RerankedItem(BaseModel):
     index: int = Field(description="Index in `documents`, from 0.")
-    relevance_score: float = Field(description="Probability among the documents; higher is better.")
-    document: Annotated[dict[str, str] | None, Field(exclude_if=lambda value: value is None)] = None
+    relevance_score: float = Field(description="Probability among all documents, 0–1; higher is better.")
+    document: Annotated[
+        dict[str, str] | None,
+        Field(
+            description="`text`: the text of the document. Absent for an image, and without "
+            "`return_documents`.",
+            exclude_if=lambda value: value is None,
+        ),
+    ] = None
 
 
 class RerankUsage(BaseModel):
-    prompt_tokens: int
-    total_tokens: int
+    """Tokens that the request read; none are generated."""
+
+    prompt_tokens: ReadTokens
+    total_tokens: int = Field(description="The same number.")
 
 
 class RerankReply(BaseModel):
-    id: str
-    model: str
-    results: list[RerankedItem] = Field(description="Best first.")
+    id: JobId
+    model: ModelName
+    results: list[RerankedItem] = Field(description="Best first; at most `top_n`.")
     usage: RerankUsage
-    meta: dict[str, Any] = Field(description="As in Cohere's API.")
-    warnings: list[WarningReply]
+    meta: dict[str, Any] = Field(
+        description='Always `{"billed_units": {"search_units": 1}}`, as in Cohere\'s API.'
+    )
+    warnings: list[WarningReply] = Field(description="What of the request had no effect; usually empty.")
 
 
 def rerank_router() -> APIRouter:

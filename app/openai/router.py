@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -38,6 +38,8 @@ from app.openapi import (
     response,
 )
 from app.services import services_of
+
+ModelId = Annotated[str, Path(description="A name that /v1/models lists, or `rudolph`.")]
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ async def list_models(request: Request) -> Response:
     )
 
 
-async def get_model(request: Request, id: str) -> Response:
+async def get_model(request: Request, id: ModelId) -> Response:
     services = services_of(request)
     model = await services.models.current()
     services.names.check(id, model)

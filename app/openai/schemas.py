@@ -7,32 +7,48 @@ them.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.example_images import EXAMPLE_IMAGE, EXAMPLE_MASK
 from app.fields import (
+    CANDIDATES,
+    STOP,
     Candidates,
+    DrawnText,
     FirstFault,
+    Guidance,
     ImageFile,
-    ImageFormat,
-    Mask,
-    OptionalText,
     Seed,
     Stop,
     Text,
     TokenFilters,
 )
+from app.openai.fields import (
+    AnyMaxTokens,
+    Background,
+    EditMask,
+    Hint,
+    ImageAddress,
+    OutputCompression,
+    OutputFormat,
+    PartialImages,
+    Quality,
+    Size,
+    Streamed,
+    StreamOptions,
+    Temperature,
+    Template,
+    User,
+    address_of,
+)
+from app.openai.messages import MAX_MESSAGES, Message
 
 MAX_IMAGES = 10
 MAX_CHOICES = 16
-MAX_MESSAGES = 64
-MAX_PARTS = 64
 MAX_PROMPTS = 64
 MAX_EDITED = 16
 """Images of an edit; the first is edited."""
-MAX_MESSAGE_CHARACTERS = 100_000
-"""Of one text part. A system text may be long; a question has the bound of its task."""
 
 
 class OpenAIBody(FirstFault):
@@ -40,70 +56,70 @@ class OpenAIBody(FirstFault):
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, frozen=True)
 
-    model: str | None = Field(None, max_length=256, description="A name that `/v1/models` lists.")
+    model: str | None = Field(
+        None,
+        max_length=256,
+        description="A name that `/v1/models` lists, or `rudolph`; another one is 404. Omitted: the loaded "
+        "model.",
+    )
 
 
 class SamplingFields(TokenFilters):
     """Sampling settings as OpenAI has them; temperature may be 0."""
 
-    temperature: Annotated[float | None, Field(ge=0, le=10)] = None
+    temperature: Temperature = None
 
 
 class ImagesBody(SamplingFields, OpenAIBody):
     """Fields of all image routes."""
 
-    n: Annotated[int | None, Field(ge=1, le=MAX_IMAGES)] = None
-    size: str | None = Field(
-        None, max_length=32, description="`auto`, or width x height such as 1024x1024; the image is fitted."
+    n: Annotated[int | None, Field(ge=1, le=MAX_IMAGES)] = Field(
+        None, description="Number of images, 1–10. Omitted: 1."
     )
+    size: Size = None
     response_format: Literal["b64_json", "url"] | None = Field(
-        None, description="`url`: a data URI, because images are not hosted."
+        None, description="`url`: a data URI, because images are not hosted. Omitted: `b64_json`."
     )
-    output_format: ImageFormat | None = None
-    output_compression: Annotated[int | None, Field(ge=0, le=100)] = Field(
-        None, description="Quality of the encoder for jpeg and webp."
-    )
-    background: Literal["auto", "opaque", "transparent"] | None = None
-    quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"] | None = None
-    user: str | None = None
+    output_format: OutputFormat = None
+    output_compression: OutputCompression = None
+    background: Background = None
+    quality: Quality = None
+    user: User = None
     seed: Seed = None
     candidates: Candidates = None
-    guidance: Annotated[float | None, Field(ge=0, le=1)] = None
+    guidance: Guidance[float | None] = None
 
 
 class PromptedImagesBody(ImagesBody):
     """Fields of the image routes with a prompt."""
 
-    prompt: Text
-    stream: bool | None = None
-    partial_images: Annotated[int | None, Field(ge=0, le=3)] = None
-    complexity: Literal["low", "medium", "high"] | None = None
+    prompt: DrawnText
+    stream: Streamed = None
+    partial_images: PartialImages = None
+    complexity: Hint[Literal["low", "medium", "high"]] = None
 
 
 class GenerationsBody(PromptedImagesBody):
     """Generate images for a prompt."""
 
-    moderation: Literal["auto", "low"] | None = None
-    style: Literal["vivid", "natural"] | None = None
-
-
-def address_of(value: Any) -> Any:
-    """Return the data URI of `{"image_url": …}`, which is also accepted as plain text."""
-    if not isinstance(value, dict):
-        return value
-    if "image_url" not in value:
-        raise PydanticCustomError(
-            "text_file_id", "needs image_url with a data URI; uploaded files are not stored here"
-        )
-    url = value["image_url"]
-    return url.get("url") if isinstance(url, dict) else url
+    moderation: Literal["auto", "low"] | None = Field(
+        None, description="No effect: the server checks neither texts nor images for their content."
+    )
+    style: Hint[Literal["vivid", "natural"]] = None
 
 
 def _addresses(value: Any) -> Any:
+    if value is None:
+        return None
     return [address_of(item) for item in value] if isinstance(value, list) else [address_of(value)]
 
 
+_Image = ImageFile | ImageAddress
 _Images = Annotated[list[ImageFile], Field(min_length=1, max_length=MAX_EDITED)]
+_SentImages = Annotated[list[_Image], Field(min_length=1, max_length=MAX_EDITED)]
+EditedImages = Annotated[
+    _Images | None, BeforeValidator(_addresses, json_schema_input_type=_Image | _SentImages | None)
+]
 
 
 class EditsBody(PromptedImagesBody):
@@ -112,10 +128,18 @@ class EditsBody(PromptedImagesBody):
     Without transparency the whole image is a hint: half of its cells are kept.
     """
 
-    image: Annotated[_Images, BeforeValidator(_addresses)] | None = None
-    images: Annotated[_Images, BeforeValidator(_addresses)] | None = None
-    mask: Annotated[Mask | None, BeforeValidator(address_of)] = None
-    input_fidelity: Literal["high", "low"] | None = None
+    image: EditedImages = Field(
+        None,
+        description="One image or up to 16. The first is redrawn; `warnings` names the others. Send this or "
+        "`images`.",
+    )
+    images: EditedImages = Field(
+        None, description='The same as `image`. OpenAI\'s JSON has it, as `[{"image_url": "data:…"}]`.'
+    )
+    mask: EditMask = None
+    input_fidelity: Literal["high", "low"] | None = Field(
+        None, description="No effect; `warnings` names it unless it is `low`."
+    )
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "EditsBody":
@@ -133,49 +157,30 @@ class EditsBody(PromptedImagesBody):
 class VariationsBody(ImagesBody):
     """Draw variations of an image: half of its cells are kept."""
 
+    guidance: Guidance[float | None] = Field(None, description="No effect: a variation has no prompt.")
     image: ImageFile
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class ImageUrl(_Part):
-    url: ImageFile
-
-
-class MessagePart(_Part):
-    type: Literal["text", "image_url"]
-    text: str | None = Field(None, max_length=MAX_MESSAGE_CHARACTERS)
-    image_url: ImageUrl | None = None
-
-
-def _parts(value: Any) -> Any:
-    """Return a list of parts: a plain string is one text part, null is none."""
-    if value is None:
-        return []
-    return [{"type": "text", "text": value}] if isinstance(value, str) else value
-
-
-class Message(_Part):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[MessagePart], BeforeValidator(_parts), Field(max_length=MAX_PARTS)]
 
 
 class TextBody(SamplingFields, OpenAIBody):
     """Fields of both text routes."""
 
-    n: Annotated[int | None, Field(ge=1, le=MAX_CHOICES)] = None
-    best_of: Annotated[int | None, Field(ge=1, le=256)] = Field(
-        None, description="Generate this many and return the best n; `candidates` is the same."
+    n: Annotated[int | None, Field(ge=1, le=MAX_CHOICES)] = Field(
+        None,
+        description="Number of choices for each prompt, 1–16, equal texts included. Omitted: 1. A question "
+        "has one answer.",
     )
-    max_tokens: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
+    best_of: Annotated[int | None, Field(ge=1, le=256)] = Field(
+        None, description="The same as `candidates`, by OpenAI's name, n–256."
+    )
+    max_tokens: AnyMaxTokens = None
     seed: Seed = None
     candidates: Candidates = None
-    stop: Stop | None = None
-    stream: bool | None = None
-    stream_options: dict[str, Any] | None = None
-    user: str | None = None
+    stop: Annotated[Stop | None, Field(description=STOP)] = None
+    stream: Streamed = None
+    stream_options: StreamOptions | None = Field(
+        None, description="Options of a stream; no effect without `stream`."
+    )
+    user: User = None
 
     @model_validator(mode="after")
     def _enough_candidates(self) -> "TextBody":
@@ -201,15 +206,29 @@ class TextBody(SamplingFields, OpenAIBody):
     @property
     def streams_usage(self) -> bool:
         """Whether the last chunk of a stream has the usage."""
-        return bool(self.stream_options and self.stream_options.get("include_usage"))
+        return bool(self.stream_options and self.stream_options.include_usage)
 
 
 class ChatBody(TextBody):
-    """One image, and a question about it where the checkpoint can answer."""
+    """One image, and a question about it where the checkpoint can answer.
 
-    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
-    max_completion_tokens: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
-    template: OptionalText | None = Field(None, description="Words at the beginning of a description.")
+    Sampling settings, `seed`, `candidates` and `template` have no effect on an answer; `warnings` names them.
+    """
+
+    messages: list[Message] = Field(
+        min_length=1,
+        max_length=MAX_MESSAGES,
+        description="1–64 messages with one image together. Only a checkpoint that was fine-tuned for "
+        "questions answers their texts. Others describe the image, and by default `warnings` says so.",
+    )
+    max_completion_tokens: AnyMaxTokens = Field(
+        None, description="The newer name of `max_tokens`; of two values this one counts."
+    )
+    candidates: Candidates = Field(
+        None,
+        description=f"{CANDIDATES} Omitted: 8 to describe an image; n if that is more, and in a stream.",
+    )
+    template: Template = None
 
 
 def _prompts(value: Any) -> Any:
@@ -225,8 +244,11 @@ _Prompts = Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS)]
 class CompletionBody(TextBody):
     """Continue a text, or each of several."""
 
-    prompt: Annotated[_Prompts, BeforeValidator(_prompts, json_schema_input_type=Text | _Prompts)]
-    echo: bool | None = None
+    prompt: Annotated[_Prompts, BeforeValidator(_prompts, json_schema_input_type=Text | _Prompts)] = Field(
+        description="The beginning of a text, in Russian, or a list of up to 64. Each is continued by a job "
+        "of its own. A stream has one."
+    )
+    echo: bool | None = Field(None, description="Put the prompt before each continuation. Omitted: false.")
 
 
 _EXAMPLE_PART = {"type": "image_url", "image_url": {"url": EXAMPLE_IMAGE}}

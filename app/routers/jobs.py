@@ -60,9 +60,11 @@ class JobBody(Schema):
 
     model_config = ConfigDict(json_schema_extra=_one_schema_by_task)
 
-    task: Annotated[Task, BeforeValidator(_as_task), WithJsonSchema({"type": "string", "enum": _TASK_NAMES})]
+    task: Annotated[
+        Task, BeforeValidator(_as_task), WithJsonSchema({"type": "string", "enum": _TASK_NAMES})
+    ] = Field(description="The task. The loaded checkpoint can do those that /v1/models lists.")
     input: dict[str, Any] = Field(description="The body of the task's own route.")
-    priority: int = Field(0, ge=-10, le=10, description="Lower runs earlier.")
+    priority: int = Field(0, ge=-10, le=10, description="−10–10; lower runs earlier.")
     deadline_s: float | None = Field(
         None, ge=1, le=86_400, description="Seconds after which the job expires, time in the queue included."
     )

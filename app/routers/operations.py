@@ -1,7 +1,7 @@
 """Routes for operators: liveness, readiness, metrics."""
 
 import asyncio
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -19,25 +19,36 @@ CHECK_TIMEOUT_S = 2.0
 
 
 class LiveReply(BaseModel):
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"] = Field(
+        default="ok", description="Always `ok`; a process that hangs sends no reply."
+    )
 
 
 class VersionReply(BaseModel):
-    version: str
+    version: str = Field(description="The release of this process.", examples=["0.2.0"])
+
+
+Checks = Annotated[
+    dict[str, str],
+    Field(description="redis, model, api: ok, or what is wrong. The state of the workers is only reported."),
+]
+RedisWarnings = Annotated[
+    list[str], Field(description="Settings of Redis that put accepted jobs at risk; usually empty.")
+]
 
 
 class ReadyReply(BaseModel):
-    status: Literal["ready"] = "ready"
-    checks: dict[str, str] = Field(
-        description="redis, model, api: ok, or what is wrong. The state of the workers is only reported."
-    )
-    warnings: list[str] = Field(default=[], description="Settings of Redis that put accepted jobs at risk.")
+    status: Literal["ready"] = Field(default="ready", description="Always `ready`, with HTTP status 200.")
+    checks: Checks
+    warnings: RedisWarnings = []
 
 
 class NotReadyReply(BaseModel):
-    status: Literal["not_ready"] = "not_ready"
-    checks: dict[str, str]
-    warnings: list[str] = []
+    status: Literal["not_ready"] = Field(
+        default="not_ready", description="Always `not_ready`, with HTTP status 503."
+    )
+    checks: Checks
+    warnings: RedisWarnings = []
     error: ErrorBody
 
 

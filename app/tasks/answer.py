@@ -5,26 +5,28 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from app.example_images import EXAMPLE_IMAGE
-from app.fields import ImageFile, MaxTokens, Schema, Stop, Text
+from app.fields import ImageFile, MaxTokens, Question, Schema, Stop
+from app.reply_fields import Finish, WrittenTokens
 from app.tasks.base import IMAGE_FORM, Files, TaskReply, TaskRoute, check_max_tokens
 from jobs.contract.requests import AnswerRequest, Task
-from jobs.contract.results import FinishReason
 from jobs.contract.worker_info import ModelInfo
 
 
 class AnswerBody(Schema):
     """Answer a question, about an image or without one. Only fine-tuned checkpoints can."""
 
-    question: Text = Field(description="The question, in Russian.", examples=["Что на картинке?"])
-    image: ImageFile | None = None
+    question: Question
+    image: ImageFile | None = Field(
+        None, description="The image that the question is about. Omitted: the model answers without one."
+    )
     max_tokens: MaxTokens = None
     stop: Stop = Field(default_factory=list)
 
 
 class AnswerReply(TaskReply):
     answer: str = Field(description="The answer of the model; one text without candidates.")
-    finish_reason: FinishReason = Field(description="stop: the answer has ended; length: it was cut.")
-    num_tokens: int = Field(description="Generated tokens of the answer, the end token included.")
+    finish_reason: Finish
+    num_tokens: WrittenTokens
 
 
 class Answer(TaskRoute[AnswerBody]):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_fie
 from app.bodies import MultipartForm
 from app.errors import ApiError, FieldError
 from app.fields import Schema
+from app.reply_fields import Created, JobId, ReadTokens
 from app.uploads import Upload
 from jobs.contract.codec import digest
 from jobs.contract.requests import Request, Sampling, Task
@@ -30,8 +31,8 @@ def _is_absent(value: float | None) -> bool:
     return value is None or math.isnan(value)
 
 
-Score = Annotated[float | None, Field(description="Combined score; lower is better.", exclude_if=_is_absent)]
-Perplexity = Annotated[float | None, Field(description="Perplexity; lower is better.", exclude_if=_is_absent)]
+Scored = Annotated[float | None, Field(exclude_if=_is_absent)]
+"""A number of a result that may not have been scored."""
 
 
 class Reply(BaseModel):
@@ -41,17 +42,23 @@ class Reply(BaseModel):
 
 
 class UsageReply(Reply):
-    input_tokens: int = Field(description="Tokens that the network read.")
-    output_tokens: int = Field(description="Tokens that it generated, image codes included.")
+    """Tokens that the job read and generated."""
+
+    input_tokens: ReadTokens
+    output_tokens: int = Field(
+        description="Tokens that it generated for all candidates, image codes included."
+    )
 
     @computed_field
     @property
     def total_tokens(self) -> int:
-        """Both together."""
+        """Tokens that were read and generated, together."""
         return self.input_tokens + self.output_tokens
 
 
 class TimingsReply(Reply):
+    """How long the job waited and ran."""
+
     queue_ms: float = Field(description="From acceptance until a worker started, in milliseconds.")
     compute_ms: float = Field(description="From there until the result, in milliseconds.")
     total_ms: float = Field(description="Both together, in milliseconds.")
@@ -66,16 +73,18 @@ class WarningReply(Reply):
 
 
 class TaskReply(Reply):
-    """Fields of every task's reply. Those of a task are named as in its result type."""
+    """Fields of every task's reply."""
 
-    id: str = Field(description="The job of the request; /v1/jobs/{id} has it for a limited time.")
+    # Fields of a task are named as in its result type.
+
+    id: JobId
     model: str | None = Field(description="Name and revision of the checkpoint: name@revision.")
-    created: int = Field(description="When it was accepted, in seconds since 1970.")
-    usage: UsageReply = Field(description="Tokens that the job read and generated.")
+    created: Created
+    usage: UsageReply
     warnings: list[WarningReply] = Field(
         [], description="What of the request the model could not use; usually empty."
     )
-    timings: TimingsReply = Field(description="How long the job waited and ran.")
+    timings: TimingsReply
 
 
 B = TypeVar("B", bound=Schema)

@@ -68,7 +68,9 @@ class ClassifyBody(Schema):
 class ClassScoreReply(Reply):
     class_name: str = Field(serialization_alias="class", description="The name, as in the request.")
     probability: float = Field(0.0, description="Higher is better; they add up to 1. softmax(−log ppl_text).")
-    score: float = Field(description="Lower is better.")
+    score: float = Field(
+        description="softmax(ppl_text ÷ its Euclidean norm), as in the published package; lower is better."
+    )
     ppl_text: float = Field(description="Perplexity of the template with this name; lower is better.")
 
 

@@ -6,7 +6,9 @@ from pydantic import Field
 
 from app.example_images import EXAMPLE_IMAGE
 from app.fields import (
+    CANDIDATES,
     CandidateFields,
+    Candidates,
     ImageFile,
     MaxTokens,
     Merge,
@@ -28,6 +30,9 @@ DEFAULT_CANDIDATES = 8
 class Image2TextBody(SamplingFields, CandidateFields):
     """Describe an image."""
 
+    candidates: Candidates = Field(
+        None, description=f"{CANDIDATES} Omitted: {DEFAULT_CANDIDATES}, or n if that is more."
+    )
     image: ImageFile
     template: OptionalText = Field("", description="Words at the beginning of every caption.")
     max_tokens: MaxTokens = None
@@ -35,7 +40,7 @@ class Image2TextBody(SamplingFields, CandidateFields):
     merge: Merge = True
     seed: Seed = None
     rerank: bool | None = Field(
-        None, description="Order captions by score ÷ count; omitted: when candidates > n."
+        None, description="Score the captions, and order them by `score`. Omitted: when candidates > n."
     )
     return_tokens: bool = Field(False, description="Also return the token ids of each caption.")
     stream: Stream = False

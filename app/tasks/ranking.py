@@ -57,9 +57,15 @@ class RankedItemReply(Reply):
         0.0,
         description="Higher is better; they add up to 1. softmax(−score).",
     )
-    score: float = Field(description="Combined score; lower is better.")
-    ppl_text: float = Field(description="Perplexity of the text after the image; lower is better.")
-    ppl_image: float = Field(description="Perplexity of the image after the text; lower is better.")
+    score: float = Field(description="Score of both perplexities; lower is better.")
+    ppl_text: float = Field(
+        description="Perplexity of the text; lower is better. Where images are ranked, after the image; else "
+        "alone."
+    )
+    ppl_image: float = Field(
+        description="Perplexity of the image; lower is better. Where texts are ranked, after the text; else "
+        "alone."
+    )
 
 
 class RankingReply(TaskReply):

@@ -8,7 +8,10 @@ from pydantic_core import PydanticCustomError
 from app.bodies import MultipartForm
 from app.errors import FieldError
 from app.fields import (
+    MASK,
     CandidateFields,
+    DrawnText,
+    Guidance,
     ImageFile,
     ImageFormat,
     Mask,
@@ -16,14 +19,12 @@ from app.fields import (
     Schema,
     Seed,
     Stream,
-    Text,
 )
 from app.tasks.base import (
     Base64,
     Files,
-    Perplexity,
     Reply,
-    Score,
+    Scored,
     TaskReply,
     TaskRoute,
     default_sampling,
@@ -52,10 +53,7 @@ class ImagePromptBody(Schema):
 
     image: ImageFile
     borders: BordersBody | None = Field(None, description="The part that is kept; the rest is redrawn.")
-    mask: Mask | None = Field(
-        None, description="PNG of the image's size; cells that hold a pixel with alpha 0 are redrawn."
-    )
-
+    mask: Mask | None = Field(None, description=MASK)
     keep_share: float | None = Field(
         None,
         gt=0,
@@ -74,15 +72,8 @@ class ImagePromptBody(Schema):
 class Text2ImageBody(SamplingFields, CandidateFields):
     """Generate images for a text."""
 
-    prompt: Text = Field(
-        description="What to draw, in Russian. It is lower-cased and cut at the model's left text region."
-    )
-    guidance: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="Weight of the unconditional probabilities in the mixture; 0: the prompt alone.",
-    )
+    prompt: DrawnText
+    guidance: Guidance[float] = 0.0
     seed: Seed = None
     image_prompt: ImagePromptBody | None = Field(
         None, description="An image of which a part is kept; the rest is drawn. Omitted: all is drawn."
@@ -100,14 +91,23 @@ class Text2ImageBody(SamplingFields, CandidateFields):
     )
 
 
+_IF_SCORED = "Absent unless candidates > n, or `rerank` is true."
+
+
 class ImageItem(Reply):
-    b64_json: Base64 = Field(validation_alias="data", description="The image file as base64.")
+    b64_json: Base64 = Field(validation_alias="data", description="The image file, in `format`, as base64.")
     seed: int = Field(description="The seed of this image alone: send it with n = 1.")
-    score: Score = None
-    ppl_text: Perplexity = None
-    ppl_image: Perplexity = None
+    score: Scored = Field(None, description=f"Score of both perplexities; lower is better. {_IF_SCORED}")
+    ppl_text: Scored = Field(
+        None, description=f"Perplexity of the prompt after the image; lower is better. {_IF_SCORED}"
+    )
+    ppl_image: Scored = Field(
+        None, description=f"Perplexity of the image alone; lower is better. {_IF_SCORED}"
+    )
     codes: list[int] | None = Field(
-        None, description="Image codes, row by row.", exclude_if=lambda codes: codes is None
+        None,
+        description="Image codes, row by row. Absent unless `return_codes` is true.",
+        exclude_if=lambda codes: codes is None,
     )
 
 

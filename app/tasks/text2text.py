@@ -4,26 +4,25 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from app.fields import CandidateFields, MaxTokens, Merge, SamplingFields, Seed, Stop, Stream, Text
+from app.fields import Beginning, CandidateFields, MaxTokens, Merge, SamplingFields, Seed, Stop, Stream
+from app.reply_fields import Finish, WrittenTokens
 from app.tasks.base import (
     Files,
-    Perplexity,
     Reply,
-    Score,
+    Scored,
     TaskReply,
     TaskRoute,
     check_max_tokens,
     default_sampling,
 )
 from jobs.contract.requests import Task, Text2TextRequest
-from jobs.contract.results import FinishReason
 from jobs.contract.worker_info import ModelInfo
 
 
 class Text2TextBody(SamplingFields, CandidateFields):
     """Continue a text."""
 
-    prompt: Text = Field(description="The beginning of the text, in Russian.")
+    prompt: Beginning
     max_tokens: MaxTokens = None
     stop: Stop = Field(default_factory=list)
     merge: Merge = True
@@ -34,19 +33,33 @@ class Text2TextBody(SamplingFields, CandidateFields):
 class TextItem(Reply):
     text: str = Field(description="The whole text; of text2text with the prompt, as the tokenizer spells it.")
     continuation: str | None = Field(
-        None, description="The part after the tokens of the prompt.", exclude_if=lambda text: text is None
+        None,
+        description="The part after the tokens of the prompt. Absent for a description.",
+        exclude_if=lambda text: text is None,
     )
-    finish_reason: FinishReason = Field(
-        description="stop: the model ended the text, or a stop sequence was found; length: it was cut."
+    finish_reason: Finish
+    num_tokens: WrittenTokens
+    count: int = Field(
+        description="How many candidates have this text. Always 1 if `merge` is false and all are returned."
     )
-    num_tokens: int = Field(description="Generated tokens of this text, the end token included.")
-    count: int = Field(description="How many candidates have this text.")
-    score: Score = None
-    ppl_text: Perplexity = None
-    ppl_image: Perplexity = None
+    score: Scored = Field(
+        None,
+        description="Score of both perplexities, divided by `count`; lower is better. Only for descriptions "
+        "that were scored.",
+    )
+    ppl_text: Scored = Field(
+        None,
+        description="Perplexity of the text; lower is better. Absent for an empty text, and for a "
+        "description that was not scored.",
+    )
+    ppl_image: Scored = Field(
+        None,
+        description="Perplexity of the image after the text; lower is better. Only for descriptions that "
+        "were scored.",
+    )
     tokens: list[int] | None = Field(
         None,
-        description="Token ids from bos on, up to the first eos.",
+        description="Token ids from bos on, up to the first eos. Absent unless `return_tokens` is true.",
         exclude_if=lambda tokens: tokens is None,
     )
 
@@ -54,7 +67,9 @@ class TextItem(Reply):
 class TextsReply(TaskReply):
     texts: list[TextItem] = Field(description="Best first when scored, else in the order of candidates.")
     seed: int | None = Field(
-        None, description="The seed that was used.", exclude_if=lambda seed: seed is None
+        None,
+        description="The seed that was used. Absent in a stream, and in a job that is read with GET.",
+        exclude_if=lambda seed: seed is None,
     )
 
 

@@ -51,19 +51,23 @@ def _body_rows(model: type[BaseModel]) -> list[str]:
     required = schema.get("required", [])
     return [
         f"| `{name}` | {_values(field)} | {_default(field, is_required=name in required)} "
-        f"| {_meaning(model, name, field)} |\n"
+        f"| {_meaning(model, name, schema)} |\n"
         for name, field in sorted(schema["properties"].items(), key=lambda item: item[0] not in required)
     ]
 
 
 def _reply_rows(model: type[BaseModel]) -> list[str]:
     mode: JsonSchemaMode = "serialization"
-    fields = model.model_json_schema(mode=mode)["properties"]
-    return [f"| `{name}` | {_meaning(model, name, field)} |\n" for name, field in fields.items()]
+    schema = model.model_json_schema(mode=mode)
+    return [f"| `{name}` | {_meaning(model, name, schema)} |\n" for name in schema["properties"]]
 
 
-def _meaning(model: type[BaseModel], name: str, field: dict[str, Any]) -> str:
-    found = [option["description"] for option in (field, *field.get("anyOf", ())) if "description" in option]
+def _meaning(model: type[BaseModel], name: str, schema: dict[str, Any]) -> str:
+    """Return the description of a field, or that of the type to which it refers."""
+    field: dict[str, Any] = schema["properties"][name]
+    referred = schema.get("$defs", {}).get(field.get("$ref", "").rpartition("/")[2], {})
+    options = (field, referred, *field.get("anyOf", ()))
+    found = [option["description"] for option in options if "description" in option]
     if not found:
         raise UndescribedField(f"{model.__name__}.{name} has no description; write one")
     return " ".join(found[0].split()).replace("|", "\\|")

@@ -2,16 +2,50 @@
 
 import json
 import re
+from collections.abc import Iterator
 
 import httpx
+import jsonschema
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from app.example_images import EXAMPLE_IMAGE, EXAMPLE_MASK
 from tests.app.conftest import Running
 
 CASES = 8
+ADDRESS = {"image_url": EXAMPLE_IMAGE}
+PART = {"type": "input_image", "image_url": EXAMPLE_IMAGE}
+OTHER_FORMS = [
+    ("/v1/images/edits", {"prompt": "кот", "image": [EXAMPLE_IMAGE], "mask": {"image_url": EXAMPLE_MASK}}),
+    ("/v1/images/edits", {"prompt": "кот", "images": [ADDRESS, ADDRESS]}),
+    (
+        "/v1/chat/completions",
+        {
+            "messages": [
+                {"role": "system", "content": "Отвечай кратко."},
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": EXAMPLE_IMAGE}}]},
+                {"role": "assistant", "content": None},
+            ]
+        },
+    ),
+    ("/v1/rerank", {"query": "кот", "documents": [EXAMPLE_IMAGE, {"image": EXAMPLE_IMAGE}]}),
+    ("/v1/responses", {"input": "кот", "tools": [{"type": "image_generation", "size": "64x64"}]}),
+    ("/v1/responses", {"input": [{"role": "user", "content": [PART]}]}),
+    (
+        "/v1/responses",
+        {
+            "input": [
+                {"type": "image_generation_call", "result": EXAMPLE_IMAGE},
+                {"type": "message", "role": "user", "content": "кот"},
+            ],
+            "tools": [{"type": "image_generation", "action": "edit"}],
+        },
+    ),
+]
+"""Bodies in other forms than the examples of the document."""
+FILLERS = {"a", "an", "its", "of", "the", "this"}
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +139,65 @@ def test_every_reference_leads_to_a_schema(http: httpx.Client) -> None:
     names = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
     assert len(names) > 40
     assert names <= set(document["components"]["schemas"])
+
+
+def test_every_field_and_parameter_is_described(http: httpx.Client) -> None:
+    """In its own words, or as a bare reference to a type that is described."""
+    document = http.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    described = {path: _description(item, schemas) for path, item in _items(document, "")}
+    assert len(described) > 500
+    assert [path for path, text in described.items() if not text] == []
+    assert [path for path, text in described.items() if _only_names(text, path.rpartition(".")[2])] == []
+
+
+def _items(value: object, path: str) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield path and schema of every field and parameter of the document."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _items(item, f"{path}[{index}]")
+    if not isinstance(value, dict):
+        return
+    if value.get("type") == "object":
+        yield from ((f"{path}.{name}", field) for name, field in value.get("properties", {}).items())
+    if "in" in value and "schema" in value:
+        yield f"{path}.{value['name']}", value
+    for name, item in value.items():
+        if name not in ("example", "examples", "default"):
+            yield from _items(item, f"{path}.{name}")
+
+
+def _description(item: dict[str, object], schemas: dict[str, dict[str, str]]) -> str:
+    own = item.get("description") or schemas.get(str(item.get("$ref")).rpartition("/")[2], {}).get(
+        "description"
+    )
+    return str(own or "")
+
+
+def _only_names(text: str, name: str) -> bool:
+    """Whether a description has no word besides those of the name."""
+    return set(re.findall(r"[a-z0-9]+", text.lower())) - FILLERS <= set(name.lower().split("_"))
+
+
+def test_bodies_that_are_accepted_conform_to_their_schema(http: httpx.Client) -> None:
+    document = http.get("/openapi.json").json()
+    bodies = list(OTHER_FORMS)
+    for path, methods in document["paths"].items():
+        content = methods.get("post", {}).get("requestBody", {}).get("content", {})
+        bodies += [(path, content["application/json"]["example"])] if content else []
+    assert len(bodies) > len(OTHER_FORMS) + 15
+    for path, body in bodies:
+        content = document["paths"][path]["post"]["requestBody"]["content"]
+        schema = content["application/json"]["schema"] | {"components": document["components"]}
+        jsonschema.validate(body, schema, cls=jsonschema.Draft202012Validator)
+        reply = http.post(path, json=body)
+        is_served = reply.is_success or reply.json()["error"]["code"] == "unsupported_task"
+        assert is_served, (path, reply.text)
+
+
+def test_the_document_allows_one_tool_as_the_server_does(http: httpx.Client) -> None:
+    tool = {"type": "image_generation"}
+    refused = http.post("/v1/responses", json={"input": "кот", "tools": [tool, tool]})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tools[1]")
+    schema = http.get("/openapi.json").json()["components"]["schemas"]["ResponsesBody"]
+    assert schema["properties"]["tools"]["anyOf"][0]["maxItems"] == 1

@@ -45,7 +45,12 @@ _STATES = {
 }
 _TASKS = (Task.TEXT2IMAGE, Task.IMAGE2TEXT, Task.ANSWER)
 _STORED_NAMES = FieldNames(aliases={"image": "input", "prompt": "input", "question": "input"})
-ResponseId = Annotated[str, Path(json_schema_extra={"pattern": JOB_ID_PATTERN})]
+ResponseId = Annotated[
+    str,
+    Path(
+        description="The `id` of a response in the background.", json_schema_extra={"pattern": JOB_ID_PATTERN}
+    ),
+]
 
 
 Answer = Callable[[], Awaitable[Response]]

@@ -24,12 +24,15 @@ from starlette.responses import Response
 from app.auth import AuthMiddleware, KeyRing
 from app.errors import ApiError, api_error_of, from_status
 from app.huggingface.mapping import HUB_TASKS
+from app.huggingface.replies import StreamedText
 from app.huggingface.routes import hub_router
 from app.keys import load_keys
 from app.loop_lag import observe_lag
 from app.methods import HeadMiddleware
 from app.middleware import BodyLimitMiddleware, ContextMiddleware
+from app.openai.replies import CompletedImageEvent, PartialImageEvent, TextChunk
 from app.openai.rerank import RerankBody, rerank_router
+from app.openai.responses.replies import ResponseEvent
 from app.openai.responses.schemas import ResponsesBody
 from app.openai.router import openai_router
 from app.openai.schemas import EXAMPLES
@@ -42,6 +45,7 @@ from app.routers.pages import paths_of, playground_router, reference_router
 from app.routers.tasks import tasks_router
 from app.services import Services, build_services
 from app.settings import Settings
+from app.sse import NATIVE_DATA
 from app.tasks import TASKS
 from jobs.contract.errors import QueueError
 from telemetry.misconfiguration import MISCONFIGURED, settings_fault
@@ -116,7 +120,8 @@ def _build(settings: Settings, keys: KeyRing) -> FastAPI:
         app.include_router(router)
     bodies = [*(route.body for route in TASKS.values()), *EXAMPLES, RerankBody, ResponsesBody, JobBody]
     bodies += [task.body for task in HUB_TASKS.values()]
-    app.openapi = openapi_builder(app, bodies, closed=keys.closed)
+    events = [*NATIVE_DATA, PartialImageEvent, CompletedImageEvent, TextChunk, ResponseEvent, StreamedText]
+    app.openapi = openapi_builder(app, bodies, events, closed=keys.closed)
     return app
 
 

@@ -19,6 +19,7 @@ from app.errors import MAX_RETRY_AFTER_S, ErrorReply
 from app.form_schema import form_schema
 from app.headers import DEADLINE_PATTERN, EVENT_ID_PATTERN, KEY_PATTERN
 from app.replies import JobReply
+from app.sse import NATIVE_DATA
 from app.tasks.base import TaskRoute
 
 Json = dict[str, Any]
@@ -74,13 +75,15 @@ _EVENT: Json = {
     "description": "With `stream`. Native streams have the events `state`, `progress`, `partial_image` and "
     "`partial_text`, and end with `completed`, which has the full reply, or `error`.",
     "properties": {
-        "event": {"type": "string", "description": "The kind of the event, which decides about `data`."},
+        "event": {
+            "type": "string",
+            "description": "The kind of the event, which decides about `data`. Streams of texts have none.",
+        },
         "id": {
             "type": "string",
             "pattern": EVENT_ID_PATTERN,
             "description": "For the header Last-Event-ID of a client that continues the stream.",
         },
-        "data": {"type": "string", "description": "JSON; `[DONE]` ends a stream of OpenAI's texts."},
     },
     "required": ["data"],
 }
@@ -98,10 +101,15 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def openapi_builder(app: FastAPI, bodies: Iterable[type[BaseModel]], *, closed: bool) -> Callable[[], Json]:
-    """Return the function that builds the document once. `closed`: every route but health needs a key."""
+def openapi_builder(
+    app: FastAPI, bodies: Iterable[type[BaseModel]], events: Iterable[type[BaseModel]], *, closed: bool
+) -> Callable[[], Json]:
+    """Return the function that builds the document once. `closed`: every route but health needs a key.
+
+    `events`: models of the data of streams.
+    """
     models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in bodies]
-    models.append((ErrorReply, "serialization"))
+    models.extend((model, "serialization") for model in (*events, ErrorReply))
 
     def build() -> Json:
         if app.openapi_schema is None:
@@ -130,8 +138,9 @@ def _add_replies(document: Json) -> None:
     """Add examples of replies. `python -m scripts.pictures` writes them from a real server."""
     examples: Json = json.loads(_REPLIES.read_text(encoding="utf-8"))
     for operation in (operation for methods in document["paths"].values() for operation in methods.values()):
-        for status, reply in examples.get(operation["operationId"], {}).items():
-            operation["responses"][status]["content"]["application/json"]["example"] = reply
+        for status, replies in examples.get(operation["operationId"], {}).items():
+            for media_type, reply in replies.items():
+                operation["responses"][status]["content"][media_type]["example"] = reply
 
 
 def _without_null_defaults(value: Any) -> Any:
@@ -166,9 +175,16 @@ def errors(*statuses: int) -> Responses:
     return found
 
 
-def event_stream() -> Json:
-    """Return the content of a stream; the schema is that of each event."""
-    return {"text/event-stream": {"schema": _EVENT}}
+def event_stream(*data: type[BaseModel]) -> Json:
+    """Return the content of a stream; the schema is that of each event. `data`: models of its data."""
+    content = {"anyOf": [ref(model) for model in dict.fromkeys((*data, ErrorReply))]}
+    text = {
+        "type": "string",
+        "description": "JSON; `[DONE]` ends a stream of OpenAI's texts.",
+        "contentMediaType": "application/json",
+        "contentSchema": content,
+    }
+    return {"text/event-stream": {"schema": {**_EVENT, "properties": {**_EVENT["properties"], "data": text}}}}
 
 
 def task_operation(route: TaskRoute[Any]) -> Json:
@@ -183,7 +199,7 @@ def task_responses(route: TaskRoute[Any]) -> Responses:
         kind: {"schema": {"type": "string", "contentMediaType": kind}} for kind in route.image_types
     }
     if "stream" in route.body.model_fields:
-        content |= event_stream()
+        content |= event_stream(*NATIVE_DATA, route.reply)
     return {200: response(content=content), 202: ACCEPTED, **errors(*BODY_ERRORS)}
 
 

@@ -20,7 +20,17 @@ _AnyReply = Annotated[
 ]
 
 
+StateName = Annotated[
+    Literal["queued", "running", "succeeded", "failed", "cancelled", "expired", "dead"],
+    Field(
+        description="`dead`: the job crashed its worker twice while it ran alone. The last five are final."
+    ),
+]
+
+
 class ProgressReply(Reply):
+    """What is done of a running job."""
+
     phase: str = Field(description="What the worker does: drawing, writing or scoring.")
     done: int = Field(
         description="Units of the phase that are done: rows of cells of all images, finished texts, or "
@@ -40,9 +50,7 @@ class JobTimingsReply(Reply):
 class JobReply(Reply):
     id: str = Field(description="The id of the job, for /v1/jobs/{id}.")
     task: str = Field(description="The task, such as text2image.")
-    state: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired", "dead"] = Field(
-        description="dead: the job crashed its worker twice while it ran alone. The last five are final."
-    )
+    state: StateName
     created: Created
     attempt: int = Field(description="How often a worker has started it.")
     priority: int = Field(description="−10–10; lower runs earlier.")

@@ -5,7 +5,7 @@ ends with one `completed`, which has the full reply, or one `error`, which has t
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import anyio
 from pydantic import BaseModel, Field
@@ -14,9 +14,10 @@ from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from app.errors import ApiError, ClientGone
-from app.replies import ProgressReply, task_reply
+from app.replies import ProgressReply, StateName, task_reply
 from app.tasks.base import Base64, Reply
-from jobs.contract.events import Event, EventBody, PartialImage, PartialText, Progress, StateChanged
+from jobs.contract import events
+from jobs.contract.events import Event, EventBody
 from jobs.contract.results import Result
 from jobs.contract.status import JobStatus
 
@@ -46,28 +47,43 @@ class EventFormat(Protocol):
         ...
 
 
-class PartialImageEvent(Reply):
-    index: int
-    partial_image_index: int = Field(validation_alias="partial_index")
-    b64_json: Base64 = Field(validation_alias="data")
+CandidateIndex = Annotated[int, Field(description="Index of the candidate, from 0.")]
 
 
-class PartialTextEvent(Reply):
-    index: int
-    text: str
+class PartialImage(Reply):
+    """Data of `partial_image`."""
+
+    index: CandidateIndex
+    partial_image_index: int = Field(
+        validation_alias="partial_index", description="Index of this image among the partial ones, from 0."
+    )
+    b64_json: Base64 = Field(
+        validation_alias="data", description="The image file as base64: finished rows, the rest grey."
+    )
 
 
-class StateEvent(Reply):
-    state: str
-    reason: str | None
+class PartialText(Reply):
+    """Data of `partial_text`."""
+
+    index: CandidateIndex
+    text: str = Field(description="The whole text so far; a later one may change its last word.")
+
+
+class JobStateChange(Reply):
+    """Data of `state`."""
+
+    state: StateName
+    reason: str | None = Field(description="Why it has changed, such as the code of an error; else null.")
 
 
 _EVENTS: Mapping[type[EventBody], tuple[str, type[Reply]]] = {
-    Progress: ("progress", ProgressReply),
-    PartialImage: ("partial_image", PartialImageEvent),
-    PartialText: ("partial_text", PartialTextEvent),
-    StateChanged: ("state", StateEvent),
+    events.Progress: ("progress", ProgressReply),
+    events.PartialImage: ("partial_image", PartialImage),
+    events.PartialText: ("partial_text", PartialText),
+    events.StateChanged: ("state", JobStateChange),
 }
+NATIVE_DATA = tuple(model for _, model in _EVENTS.values())
+"""Models of the data of native events, without those of the last one."""
 
 
 class NativeEvents:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from app.reply_fields import WrittenTokens
+from app.reply_fields import AlwaysNull, WrittenTokens
 
 
 class GenerationDetails(BaseModel):
@@ -43,16 +43,22 @@ class HubAnswerReply(BaseModel):
 
 
 class StreamToken(BaseModel):
-    """A piece of a streamed text. The workers send no ids and probabilities of tokens."""
+    """A piece of the text. The workers send no ids and probabilities of tokens."""
 
-    id: int | None = None
-    text: str
-    logprob: float | None = None
-    special: bool = False
+    id: AlwaysNull[int] = None
+    text: str = Field(description="The next piece of the text; it may have several words.")
+    logprob: AlwaysNull[float] = None
+    special: Annotated[bool, Field(description="Always false.")] = False
 
 
 class StreamedText(BaseModel):
-    index: int
+    """A piece of a streamed text."""
+
+    index: int = Field(description="Number of the event, from 1.")
     token: StreamToken
-    generated_text: str | None = None
-    details: GenerationDetails | None = None
+    generated_text: Annotated[
+        str | None, Field(description="The whole text, in the last event; null in the others.")
+    ] = None
+    details: Annotated[
+        GenerationDetails | None, Field(description="In the last event; null in the others.")
+    ] = None

@@ -17,6 +17,7 @@ from app.field_errors import FieldNames
 from app.fields import ImageFormat
 from app.headers import preferred_type
 from app.huggingface.mapping import HUB_TASKS, HubTask, task_of
+from app.huggingface.replies import StreamedText
 from app.huggingface.schemas import CaptionParameters, DrawParameters, HubBody, TextGeneration, parameters_of
 from app.huggingface.streams import HubTextEvents
 from app.openai.jobs import open_request, reply_headers, submit, warning_headers
@@ -74,7 +75,7 @@ def _body(task: HubTask) -> dict[str, Any]:
 def _content(task: HubTask) -> dict[str, Any]:
     if task.reply is None:
         return IMAGE_CONTENT
-    return event_stream() if task.body is TextGeneration else {}
+    return event_stream(StreamedText) if task.body is TextGeneration else {}
 
 
 def _handler(task: HubTask | None) -> Answer:

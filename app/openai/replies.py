@@ -9,10 +9,12 @@ from app.fields import ImageFormat
 from app.reply_fields import (
     FINISH_REASON,
     AlwaysNull,
+    AnyQuality,
     Assistant,
     Created,
     Finish,
     ImageSize,
+    JobId,
     Kind,
     ModelName,
     Opaque,
@@ -36,6 +38,7 @@ Warnings = Annotated[
 ]
 
 
+Fingerprint = Annotated[str, Field(description="The revision of the checkpoint.")]
 ChoiceIndex = Annotated[int, Field(description="Index in `choices`, from 0.")]
 
 
@@ -122,7 +125,7 @@ class TextReply(BaseModel):
     id: str = Field(description="The job of the request; of several prompts, that of the first.")
     created: Created
     model: ModelName
-    system_fingerprint: str = Field(description="The revision of the checkpoint.")
+    system_fingerprint: Fingerprint
     usage: TextUsage
     warnings: Warnings = Field(default_factory=list)
 
@@ -142,41 +145,67 @@ class CompletionReply(TextReply):
 class ImageEvent(BaseModel):
     """A partial or completed image; `type` starts with image_generation or image_edit."""
 
-    type: str
-    b64_json: str
-    created_at: int
-    size: str
-    quality: Literal["auto"] = "auto"
-    background: Literal["opaque"] = "opaque"
-    output_format: str
+    type: str = Field(
+        description="`image_generation` or `image_edit`, with `.partial_image` or `.completed`."
+    )
+    b64_json: str = Field(
+        description="The image file as base64. Of a partial image: finished rows, the rest grey."
+    )
+    created_at: int = Field(description="When the event was sent, in seconds since 1970.")
+    size: ImageSize[str]
+    quality: AnyQuality[Literal["auto"]] = "auto"
+    background: Opaque[Literal["opaque"]] = "opaque"
+    output_format: str = Field(description="Format of the image file: png, jpeg or webp.")
 
 
 class PartialImageEvent(ImageEvent):
-    partial_image_index: int
-    image_index: int
+    """An unfinished image."""
+
+    partial_image_index: int = Field(description="Index among the partial images of this image, from 0.")
+    image_index: int = Field(
+        description="Index of the candidate, from 0. If images are scored, a completed one may have another."
+    )
 
 
 class CompletedImageEvent(ImageEvent):
-    usage: ImagesUsage
-    image_index: int
+    """A finished image."""
+
+    usage: ImagesUsage = Field(description="Of all images in the last event; 0 in the others.")
+    image_index: int = Field(description="Index of the image, from 0: best first when scored.")
     warnings: Warnings = Field(default_factory=list)
 
 
 class ChunkChoice(BaseModel):
-    index: int
-    delta: dict[str, str]
+    """A piece of a text."""
+
+    index: ChoiceIndex
+    delta: dict[str, str] = Field(
+        description="First `role` with an empty `content`, then pieces as `content`; empty at the end."
+    )
     logprobs: AlwaysNull[dict[str, Any]] = None
-    finish_reason: FinishReason | None = None
+    finish_reason: FinishReason | None = Field(
+        default=None, description=f"{FINISH_REASON} Null until the text has ended."
+    )
 
 
 class TextChunk(BaseModel):
-    id: str
-    created: int
-    model: str
-    system_fingerprint: str
-    object: Literal["chat.completion.chunk", "text_completion"]
-    choices: list[ChunkChoice] | list[CompletionChoice]
-    usage: TextUsage | None = Field(None, exclude_if=_is_none)
+    """Pieces of texts."""
+
+    id: JobId
+    created: int = Field(description="When the stream began, in seconds since 1970.")
+    model: ModelName
+    system_fingerprint: Fingerprint
+    object: Literal["chat.completion.chunk", "text_completion"] = Field(
+        description="`text_completion` on `/v1/completions`."
+    )
+    choices: list[ChunkChoice] | list[CompletionChoice] = Field(
+        description="One choice; all of them in the first chunk, none in one with `usage`."
+    )
+    usage: TextUsage | None = Field(
+        None,
+        description="Only in the last chunk, and only if `stream_options.include_usage` is true.",
+        exclude_if=_is_none,
+    )
     warnings: Warnings = Field(default_factory=list)
 
 

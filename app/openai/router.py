@@ -13,8 +13,17 @@ from app.bodies import MultipartForm
 from app.errors import ApiError, json_response
 from app.openai.image_routes import EDITS_FORM, VARIATIONS_FORM, edit_image, generate_images, vary_image
 from app.openai.models import model_reply
-from app.openai.replies import ChatReply, CompletionReply, GeneratedImagesReply, ModelListReply, ModelReply
-from app.openai.responses.replies import ResponsesReply
+from app.openai.replies import (
+    ChatReply,
+    CompletedImageEvent,
+    CompletionReply,
+    GeneratedImagesReply,
+    ModelListReply,
+    ModelReply,
+    PartialImageEvent,
+    TextChunk,
+)
+from app.openai.responses.replies import ResponseEvent, ResponsesReply
 from app.openai.responses.routes import cancel_response, get_response, respond
 from app.openai.responses.schemas import RESPONSES_EXAMPLE, ResponsesBody
 from app.openai.schemas import (
@@ -50,12 +59,21 @@ class _Route:
     reply: type[BaseModel]
     summary: str
     form: MultipartForm | None = None
-    streams: bool = True
+    events: tuple[type[BaseModel], ...] = ()
+    """Models of the data of its stream; none: it has no stream."""
 
 
+_IMAGE_EVENTS = (PartialImageEvent, CompletedImageEvent)
 _EXAMPLES = {**EXAMPLES, ResponsesBody: RESPONSES_EXAMPLE}
 _ROUTES = (
-    _Route("/images/generations", generate_images, GenerationsBody, GeneratedImagesReply, "Generate images"),
+    _Route(
+        "/images/generations",
+        generate_images,
+        GenerationsBody,
+        GeneratedImagesReply,
+        "Generate images",
+        events=_IMAGE_EVENTS,
+    ),
     _Route(
         "/images/edits",
         edit_image,
@@ -63,6 +81,7 @@ _ROUTES = (
         GeneratedImagesReply,
         "Redraw a part of an image",
         form=EDITS_FORM,
+        events=_IMAGE_EVENTS,
     ),
     _Route(
         "/images/variations",
@@ -71,13 +90,24 @@ _ROUTES = (
         GeneratedImagesReply,
         "Draw variations of an image",
         form=VARIATIONS_FORM,
-        streams=False,
     ),
     _Route(
-        "/chat/completions", chat, ChatBody, ChatReply, "Describe an image, or answer a question about it"
+        "/chat/completions",
+        chat,
+        ChatBody,
+        ChatReply,
+        "Describe an image, or answer a question about it",
+        events=(TextChunk,),
     ),
-    _Route("/completions", complete, CompletionBody, CompletionReply, "Continue a text"),
-    _Route("/responses", respond, ResponsesBody, ResponsesReply, "Describe an image, or draw one"),
+    _Route("/completions", complete, CompletionBody, CompletionReply, "Continue a text", events=(TextChunk,)),
+    _Route(
+        "/responses",
+        respond,
+        ResponsesBody,
+        ResponsesReply,
+        "Describe an image, or draw one",
+        events=(ResponseEvent,),
+    ),
 )
 
 
@@ -101,8 +131,8 @@ def openai_router() -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["openai"], route_class=OpenAIRoute)
     for route in _ROUTES:
         content = IMAGE_CONTENT if route.reply is GeneratedImagesReply else {}
-        if route.streams:
-            content = {**content, **event_stream()}
+        if route.events:
+            content = {**content, **event_stream(*route.events)}
         router.add_api_route(
             route.path,
             route.handler,

@@ -6,8 +6,11 @@ import { TryForm, key } from "./try.js";
 
 const byId = (id) => document.getElementById(id);
 
-const exampleBlock = (title, example) =>
-  [make("p", { class: "label" }, title), make("pre", { tabindex: "0", role: "group", "aria-label": title }, make("code", {}, shorten(jsonOf(example, 2))))];
+// JSON, or a text such as an event stream as it is.
+const exampleBlock = (title, example) => {
+  const text = typeof example === "string" ? example : jsonOf(example, 2);
+  return [make("p", { class: "label" }, title), make("pre", { tabindex: "0", role: "group", "aria-label": title }, make("code", {}, shorten(text)))];
+};
 
 function parameterTable(schemas, parameters) {
   const rows = parameters.map((parameter) =>
@@ -42,8 +45,11 @@ function replySections(schemas, responses) {
     return index ? make("details", {}, make("summary", {}, title), content) : [title, content];
   });
   const bad = replies.filter(([status]) => status >= 400);
+  // An error with an example is one that the bundled checkpoint gives to the example of the body.
+  const shown = bad.flatMap(([status, { content }]) =>
+    Object.values(content ?? {}).flatMap(examplesOf).flatMap(([, example]) => exampleBlock(`Example of ${status}, from the bundled checkpoint`, example)));
   const links = bad.flatMap(([status, reply], index) => [index ? ", " : "", make("a", { href: "#errors", title: reply.description }, status)]);
-  return [...good, bad.length ? make("p", {}, "Errors: ", ...links) : null];
+  return [...good, ...shown, bad.length ? make("p", {}, "Errors: ", ...links) : null];
 }
 
 const replyContent = (schemas, { description, content, headers }) => [

@@ -49,6 +49,7 @@ export class Schemas {
     const name = nameOf(raw);
     const schema = this.resolve(raw);
     if (name && (schema.properties || schema.oneOf)) return [make("a", { href: `#schema-${name}` }, name)];
+    if (schema.contentSchema) return ["JSON: ", this.type(schema.contentSchema)];
     const choices = this.choices(raw);
     if (choices.length > 1) return choices.flatMap((choice, index) => [index ? " or " : "", this.type(choice)]);
     if (schema.type === "array") return ["list of ", this.type(schema.items)];

@@ -30,7 +30,7 @@ from app.openapi import (
 from app.own_jobs import own_job
 from app.replies import JobReply, job_reply
 from app.services import services_of
-from app.sse import END_OF_STREAM, EventStream
+from app.sse import END_OF_STREAM, NATIVE_DATA, EventStream
 from app.submission import accepted, open_submission
 from app.tasks import TASKS
 from app.tasks.base import TaskInput
@@ -38,6 +38,7 @@ from jobs.contract.requests import Task
 from jobs.contract.status import JobStatus
 
 _NAMES = FieldNames(prefix="input")
+_EVENTS = event_stream(*NATIVE_DATA, *(route.reply for route in TASKS.values()))
 _TASK_NAMES = [str(task) for task in TASKS]
 
 
@@ -112,7 +113,7 @@ def jobs_router() -> APIRouter:
         status_code=200,
         response_class=EventStream,
         response_description="The events.",
-        responses={200: response(content=event_stream()), 204: _NOTHING_MORE} | _JOB_ERRORS,
+        responses={200: response(content=_EVENTS), 204: _NOTHING_MORE} | _JOB_ERRORS,
         openapi_extra={"parameters": [LAST_EVENT_ID]},
     )
     return router

@@ -201,3 +201,46 @@ def test_the_document_allows_one_tool_as_the_server_does(http: httpx.Client) -> 
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tools[1]")
     schema = http.get("/openapi.json").json()["components"]["schemas"]["ResponsesBody"]
     assert schema["properties"]["tools"]["anyOf"][0]["maxItems"] == 1
+
+
+def test_the_data_of_events_conforms_to_the_document(http: httpx.Client) -> None:
+    document = http.get("/openapi.json").json()
+    checked: dict[str, int] = {}
+    for path, methods in document["paths"].items():
+        post = methods.get("post", {})
+        stream = post.get("responses", {}).get("200", {}).get("content", {}).get("text/event-stream")
+        if stream is None:
+            continue
+        schema = stream["schema"]["properties"]["data"]["contentSchema"]
+        example = post["requestBody"]["content"]["application/json"]["example"]
+        reply = http.post(path, json={**example, "stream": True})
+        for line in reply.text.splitlines():
+            data = line.removeprefix("data: ")
+            if data not in (line, "[DONE]"):
+                assert "error" not in json.loads(data), data
+                jsonschema.validate(json.loads(data), schema | {"components": document["components"]})
+                checked[path] = checked.get(path, 0) + 1
+    assert len(checked) == 9
+    assert all(checked.values())
+
+
+def test_every_reply_in_text_has_an_example_of_its_schema(http: httpx.Client) -> None:
+    """A task that the bundled checkpoint cannot do has its refusal."""
+    document = http.get("/openapi.json").json()
+    components = {"components": document["components"]}
+    missing: list[str] = []
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            replies = operation["responses"]
+            contents = [content for reply in replies.values() for content in reply.get("content", {}).items()]
+            for kind, content in contents:
+                if kind == "application/json" and "example" in content:
+                    jsonschema.validate(content["example"], content["schema"] | components)
+            success = replies["202" if "200" not in replies else "200"].get("content", {})
+            refusal = replies.get("409", {}).get("content", {}).get("application/json", {})
+            missing += [
+                f"{path} {kind}"
+                for kind, content in success.items()
+                if not kind.startswith("image/") and "example" not in {**content, **refusal}
+            ]
+    assert missing == []

@@ -155,5 +155,8 @@ class ResponseEvent(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str
-    sequence_number: int
+    type: str = Field(
+        description="As in OpenAI's API: from `response.created` to `response.completed`, which has the "
+        "whole `response`; or `error`."
+    )
+    sequence_number: int = Field(description="Number of the event in the stream, from 0.")

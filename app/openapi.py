@@ -77,7 +77,8 @@ _EVENT: Json = {
     "properties": {
         "event": {
             "type": "string",
-            "description": "The kind of the event, which decides about `data`. Streams of texts have none.",
+            "description": "The kind of the event, which decides about `data`. Chats, completions and the "
+            "hub's texts have none.",
         },
         "id": {
             "type": "string",
@@ -89,6 +90,30 @@ _EVENT: Json = {
 }
 
 
+SEED_HEADER: Json = {
+    "x-seed": {
+        "description": "The seed of the image, of a reply that is an image file.",
+        "schema": {"type": "integer"},
+    }
+}
+_JOB_HEADER: Json = {
+    "x-job-id": {
+        "description": "The job of the request, of a stream or of an image file.",
+        "schema": {"type": "string"},
+    }
+}
+COMPATIBLE_HEADERS: Json = {
+    "x-job-id": {"description": "The job of the request.", "schema": {"type": "string"}},
+    "openai-processing-ms": {
+        "description": "Milliseconds from acceptance until the result. Absent in a stream.",
+        "schema": {"type": "integer"},
+    },
+    "x-warnings": {
+        "description": "The codes of all warnings, with commas between them. Absent without warnings.",
+        "schema": {"type": "string"},
+    },
+}
+"""Headers of the replies of OpenAI's and the hub's routes."""
 IMAGE_CONTENT: Json = {
     kind: {"schema": {"type": "string", "contentMediaType": kind}}
     for kind in ("image/png", "image/jpeg", "image/webp")
@@ -200,7 +225,8 @@ def task_responses(route: TaskRoute[Any]) -> Responses:
     }
     if "stream" in route.body.model_fields:
         content |= event_stream(*NATIVE_DATA, route.reply)
-    return {200: response(content=content), 202: ACCEPTED, **errors(*BODY_ERRORS)}
+    headers = {**(_JOB_HEADER if content else {}), **(SEED_HEADER if route.image_types else {})}
+    return {200: response(content=content, headers=headers), 202: ACCEPTED, **errors(*BODY_ERRORS)}
 
 
 def body_operation(body: type[BaseModel], example: Json, form: MultipartForm | None = None) -> Json:

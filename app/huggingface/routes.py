@@ -26,8 +26,10 @@ from app.openai.rendering import Rendering, rendering_of
 from app.openai.replies import result_warnings
 from app.openapi import (
     BODY_ERRORS,
+    COMPATIBLE_HEADERS,
     IDEMPOTENCY_KEY,
     IMAGE_CONTENT,
+    SEED_HEADER,
     body_operation,
     errors,
     event_stream,
@@ -53,7 +55,7 @@ def hub_router() -> APIRouter:
             summary=task.summary,
             response_model=None if task.reply is None else list[task.reply],
             response_description="As in the hub's API.",
-            responses={200: response(content=_content(task))} | errors(*BODY_ERRORS),
+            responses={200: response(content=_content(task), headers=_headers(task))} | errors(*BODY_ERRORS),
             openapi_extra={**_body(task), "parameters": [IDEMPOTENCY_KEY]},
             response_class=Response if task.reply is None else JSONResponse,
         )
@@ -76,6 +78,10 @@ def _content(task: HubTask) -> dict[str, Any]:
     if task.reply is None:
         return IMAGE_CONTENT
     return event_stream(StreamedText) if task.body is TextGeneration else {}
+
+
+def _headers(task: HubTask) -> dict[str, Any]:
+    return {**COMPATIBLE_HEADERS, **(SEED_HEADER if task.reply is None else {})}
 
 
 def _handler(task: HubTask | None) -> Answer:

@@ -17,7 +17,7 @@ from app.openai.jobs import open_request, reply_headers, submit
 from app.openai.parameters import check_parameters
 from app.openai.replies import result_warnings
 from app.openai.schemas import OpenAIBody
-from app.openapi import BODY_ERRORS, IDEMPOTENCY_KEY, body_operation, errors, response
+from app.openapi import BODY_ERRORS, COMPATIBLE_HEADERS, IDEMPOTENCY_KEY, body_operation, errors, response
 from app.reply_fields import JobId, ModelName, ReadTokens
 from app.services import services_of
 from app.tasks.base import WarningReply
@@ -26,6 +26,7 @@ from jobs.contract.requests import Task
 from jobs.contract.results import RankingResult
 
 MAX_DOCUMENTS = 256
+_HEADERS = {name: header for name, header in COMPATIBLE_HEADERS.items() if name != "x-warnings"}
 RERANK_EXAMPLE: dict[str, Any] = {
     "query": "клубника",
     "documents": [{"image": OTHER_IMAGE}, {"image": EXAMPLE_IMAGE}],
@@ -136,7 +137,7 @@ def rerank_router() -> APIRouter:
             summary="Order images by a text, or texts by an image",
             response_model=RerankReply,
             response_description="As in Cohere's and Jina's API.",
-            responses={200: response()} | errors(*BODY_ERRORS, 404),
+            responses={200: response(headers=_HEADERS)} | errors(*BODY_ERRORS, 404),
             openapi_extra={**body_operation(RerankBody, RERANK_EXAMPLE), "parameters": [IDEMPOTENCY_KEY]},
         )
     return router

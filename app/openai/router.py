@@ -38,9 +38,11 @@ from app.openai.schemas import (
 from app.openai.text_routes import chat, complete
 from app.openapi import (
     BODY_ERRORS,
+    COMPATIBLE_HEADERS,
     IDEMPOTENCY_KEY,
     IMAGE_CONTENT,
     READING_ERRORS,
+    SEED_HEADER,
     body_operation,
     errors,
     event_stream,
@@ -130,7 +132,9 @@ class OpenAIRoute(APIRoute):
 def openai_router() -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["openai"], route_class=OpenAIRoute)
     for route in _ROUTES:
-        content = IMAGE_CONTENT if route.reply is GeneratedImagesReply else {}
+        draws = route.reply is GeneratedImagesReply
+        content = IMAGE_CONTENT if draws else {}
+        headers = {**COMPATIBLE_HEADERS, **(SEED_HEADER if draws else {})}
         if route.events:
             content = {**content, **event_stream(*route.events)}
         router.add_api_route(
@@ -140,7 +144,7 @@ def openai_router() -> APIRouter:
             summary=route.summary,
             response_model=route.reply,
             response_description="As in OpenAI's API.",
-            responses={200: response(content=content)} | errors(*BODY_ERRORS, 404),
+            responses={200: response(content=content, headers=headers)} | errors(*BODY_ERRORS, 404),
             openapi_extra={
                 **body_operation(route.body, _EXAMPLES[route.body], form=route.form),
                 "parameters": [IDEMPOTENCY_KEY],

@@ -27,23 +27,22 @@ function choicesByTask(schemas, schema) {
   return [make("p", { class: "label" }, "One of"), make("ul", {}, ...lines)];
 }
 
+// The first is the usual one; the others, such as a form or 202, are one click away.
+const section = (index, title, content) => (index ? [make("details", {}, make("summary", {}, title), content)] : [title, content]);
+
 const bodySections = (schemas, body) =>
-  Object.entries(body?.content ?? {}).flatMap(([type, { schema, example }]) => {
+  Object.entries(body?.content ?? {}).flatMap(([type, { schema, example }], index) => {
     const resolved = schemas.resolve(schema);
-    return [
-      make("h4", {}, "Body: ", make("code", {}, type)), resolved.description ? make("p", {}, prose(resolved.description)) : null,
+    return section(index, make("h4", {}, "Body: ", make("code", {}, type)), [
+      resolved.description ? make("p", {}, prose(resolved.description)) : null,
       schemas.fields(schema).length ? schemas.table(schema) : null, ...choicesByTask(schemas, resolved), ...(example ? exampleBlock("Example", example) : []),
-    ];
+    ]);
   });
 
 function replySections(schemas, responses) {
   const replies = Object.entries(responses ?? {});
-  const good = replies.filter(([status]) => status < 400).map(([status, reply], index) => {
-    const title = make("h4", {}, "Reply ", make("code", {}, status));
-    const content = replyContent(schemas, reply);
-    // The first is the usual one; the others, such as 202, are one click away.
-    return index ? make("details", {}, make("summary", {}, title), content) : [title, content];
-  });
+  const good = replies.filter(([status]) => status < 400).flatMap(([status, reply], index) =>
+    section(index, make("h4", {}, "Reply ", make("code", {}, status)), replyContent(schemas, reply)));
   const bad = replies.filter(([status]) => status >= 400);
   // An error with an example is one that the bundled checkpoint gives to the example of the body.
   const shown = bad.flatMap(([status, { content }]) =>
@@ -56,6 +55,7 @@ const replyContent = (schemas, { description, content, headers }) => [
   make("p", {}, prose(description)),
   Object.entries(content ?? {}).flatMap(([type, one]) => [
     make("p", { class: "label" }, make("code", {}, type), " ", schemas.type(one.schema)),
+    one.schema?.description ? make("p", {}, prose(one.schema.description)) : null,
     schemas.fields(one.schema).length ? schemas.table(one.schema) : null,
     examplesOf(one).flatMap(([title, example]) => exampleBlock(title, example)),
   ]),
@@ -75,15 +75,15 @@ const headerList = (headers = {}) =>
 
 function operation(schemas, path, method, details) {
   const id = details.operationId;
-  const link = make("a", { href: `#${id}` }, "Link to this route");
+  const links = [make("a", { href: `#${id}` }, "Link to this route"), make("a", { href: `#${id}-try` }, "Try it")];
   const box = make("details", { id, class: "route" },
     make("summary", {}, make("h3", {}, make("span", { class: "method" }, method.toUpperCase()), " ", make("code", {}, path)),
       make("span", { class: "muted" }, details.summary ?? "")),
-    make("p", {}, link),
+    make("p", { class: "links" }, links),
     details.description ? make("p", {}, prose(details.description)) : null,
     details.parameters?.length ? [make("h4", {}, "Parameters"), parameterTable(schemas, details.parameters)] : null,
     bodySections(schemas, details.requestBody), replySections(schemas, details.responses),
-    make("h4", {}, "Try it"));
+    make("h4", { id: `${id}-try` }, "Try it"));
   // Built when it is opened: a form for each route at once would double the page.
   box.addEventListener("toggle", () => {
     if (box.open && !box.form) box.append((box.form = new TryForm(schemas, { path, method, details })).node);
@@ -118,11 +118,12 @@ function draw(api) {
   byId("routes").append(errorSection(schemas, api), schemaSection(schemas));
 }
 
-// Opens the route or schema that the address names, and the page scrolls to it.
+// Opens the route or schema that the address names, or that has the named part, and the page scrolls to it.
 function followLink() {
   const target = byId(location.hash.slice(1));
   if (!target) return;
-  if (target.tagName === "DETAILS") target.open = true;
+  const box = target.closest("details");
+  if (box) box.open = true;
   target.scrollIntoView();
 }
 

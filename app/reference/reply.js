@@ -6,9 +6,9 @@ const LONG = 120;
 const MAX_SHOWN = 200_000;
 const IMAGES = { iVBORw0KGgo: "png", "/9j/": "jpeg", UklGR: "webp" };
 
-// Shortens each long string of a JSON text, such as an image's base64.
+// Shortens each long string without a blank of a JSON text: an image's base64.
 export const shorten = (text) =>
-  text.replace(/"(?:[^"\\]|\\.){120,}"/g, (part) => `"${part.slice(1, LONG)}… (${part.length - 2} characters)"`);
+  text.replace(/"(?:[^"\\\s]|\\.){120,}"/g, (part) => `"${part.slice(1, LONG)}… (${part.length - 2} characters)"`);
 
 const pretty = (text) => {
   try {

@@ -2,7 +2,9 @@
 import { make, prose } from "./dom.js";
 
 const MAX_DEPTH = 4;
-const MAX_PATTERN = 60; // longer ones describe character classes, which the text explains better
+const MAX_NESTED = 2; // of more kinds of objects, such as all results, the links are enough
+const MAX_PATTERN = 60;
+const CONTROLS = "\\x00"; // patterns with it only refuse control characters
 
 const EXACT = "\uE000"; // marks a text that stands for an integer
 
@@ -35,13 +37,14 @@ export class Schemas {
     return schema.anyOf ?? (schema.properties ? null : schema.oneOf) ?? [raw];
   }
 
-  // The object whose fields belong below this field, and the suffix of the field's path: "[]" for a list, else "".
+  // The objects whose fields belong below this field: [{raw, suffix}, …]. The suffix of the field's path is "[]" for a list.
   nested(raw, suffix = "") {
-    const objects = this.choices(raw).filter((choice) => this.resolve(choice).type !== "null");
-    if (objects.length !== 1) return null;
-    const schema = this.resolve(objects[0]);
-    if (schema.type === "array") return this.nested(schema.items, `${suffix}[]`);
-    return schema.properties ? { schema, suffix } : null;
+    return this.choices(raw).flatMap((choice) => {
+      const schema = this.resolve(choice);
+      if (schema.type === "array") return this.nested(schema.items, `${suffix}[]`);
+      if (schema.anyOf && choice !== raw) return this.nested(choice, suffix);
+      return schema.properties ? [{ raw: choice, suffix }] : [];
+    });
   }
 
   // Nodes that say the type: names of objects are links to their section.
@@ -55,18 +58,22 @@ export class Schemas {
     if (schema.type === "array") return ["list of ", this.type(schema.items)];
     if (schema.const !== undefined) return [make("code", {}, jsonOf(schema.const))];
     if (schema.enum) return enumeration(schema.enum);
+    if (schema.format === "picture") return ["base64 or data URI"];
     if (schema.contentMediaType || schema.format === "binary") return ["file"];
     return [schema.type ?? "any"];
   }
 
-  // [[path, raw, isRequired], …] of all fields, those of nested objects after their own.
-  fields(raw, prefix = "", depth = 0) {
+  // [{path, field, isRequired, owner}, …] of all fields, those of nested objects after their own. The owner is the name of
+  // the object, where there are several kinds.
+  fields(raw, prefix = "", depth = 0, owner = null) {
     const schema = this.resolve(raw);
     return Object.entries(schema.properties ?? {}).flatMap(([name, field]) => {
       const path = `${prefix}${name}`;
-      const inner = depth < MAX_DEPTH ? this.nested(field) : null;
-      const below = inner ? this.fields(inner.schema, `${path}${inner.suffix}.`, depth + 1) : [];
-      return [[path, field, schema.required?.includes(name) ?? false], ...below];
+      const objects = depth < MAX_DEPTH ? this.nested(field) : [];
+      const shown = objects.length <= MAX_NESTED ? objects : [];
+      const below = shown.flatMap((inner) =>
+        this.fields(inner.raw, `${path}${inner.suffix}.`, depth + 1, shown.length > 1 ? nameOf(inner.raw) : owner));
+      return [{ path, field, isRequired: schema.required?.includes(name) ?? false, owner }, ...below];
     });
   }
 
@@ -74,7 +81,7 @@ export class Schemas {
     const own = this.resolve(raw);
     const parts = [own, ...this.choices(raw).map((choice) => this.resolve(choice))];
     const words = new Set(parts.flatMap(limits));
-    if (own.default !== undefined && own.default !== null) words.add(`default ${jsonOf(own.default)}`);
+    if (own.default !== undefined && own.default !== null && own.const === undefined) words.add(`default ${jsonOf(own.default)}`);
     return [...words].join("; ");
   }
 
@@ -84,10 +91,11 @@ export class Schemas {
     const rows = this.fields(raw);
     if (!rows.length) return make("p", {}, this.type(schema), schema.description ? [": ", prose(schema.description)] : null);
     const head = ["Field", "Type", "Range", "Meaning"].map((title) => make("th", { scope: "col" }, title));
-    const body = rows.map(([path, field, isRequired]) => {
+    const body = rows.map(({ path, field, isRequired, owner }) => {
       const { description } = this.resolve(field);
       return make("tr", {},
-        make("td", {}, make("code", {}, path), isRequired ? make("span", { class: "required", title: "required" }, " *") : null),
+        make("td", {}, make("code", {}, path), isRequired ? make("span", { class: "required", title: "required" }, " *") : null,
+          owner ? make("span", { class: "owner" }, `of ${owner}`) : null),
         make("td", {}, this.type(field)), make("td", {}, this.range(field)), make("td", {}, prose(description)));
     });
     return make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body));
@@ -112,7 +120,7 @@ function limits(schema) {
   if (above !== undefined) words.push(`> ${above}`);
   if (below !== undefined) words.push(`< ${below}`);
   words.push(...lengths(schema.minLength, schema.maxLength, "characters"), ...lengths(schema.minItems, schema.maxItems, "items"));
-  if (schema.pattern && schema.pattern.length <= MAX_PATTERN) words.push(`pattern ${schema.pattern}`);
+  if (schema.pattern && schema.pattern.length <= MAX_PATTERN && !schema.pattern.includes(CONTROLS)) words.push(`pattern ${schema.pattern}`);
   return words;
 }
 

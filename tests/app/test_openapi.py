@@ -187,12 +187,24 @@ def test_bodies_that_are_accepted_conform_to_their_schema(http: httpx.Client) ->
         bodies += [(path, content["application/json"]["example"])] if content else []
     assert len(bodies) > len(OTHER_FORMS) + 15
     for path, body in bodies:
-        content = document["paths"][path]["post"]["requestBody"]["content"]
+        operation = document["paths"][path]["post"]
+        content = operation["requestBody"]["content"]
         schema = content["application/json"]["schema"] | {"components": document["components"]}
         jsonschema.validate(body, schema, cls=jsonschema.Draft202012Validator)
         reply = http.post(path, json=body)
         is_served = reply.is_success or reply.json()["error"]["code"] == "unsupported_task"
         assert is_served, (path, reply.text)
+        headers = operation["responses"][str(reply.status_code)]["headers"]
+        assert own_headers(reply) <= set(headers), path
+        if "image/png" in operation["responses"].get("200", {}).get("content", {}):
+            image = http.post(path, json=body, headers={"Accept": "image/png"})
+            assert "x-seed" in own_headers(image) <= set(headers), path
+
+
+def own_headers(reply: httpx.Response) -> set[str]:
+    """Return the headers for clients, without those for browsers."""
+    names = {name for name in reply.headers if name.startswith(("x-", "openai-"))}
+    return names - {"x-content-type-options", "x-frame-options"}
 
 
 def test_the_document_allows_one_tool_as_the_server_does(http: httpx.Client) -> None:

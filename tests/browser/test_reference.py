@@ -59,8 +59,54 @@ def test_fields_of_nested_objects_are_in_the_table_of_their_route(docs: Page) ->
     fields = route.locator("td:first-child code").all_inner_texts()
     expected = {"images[].b64_json", "images[].ppl_text", "timings.queue_ms", "usage.total_tokens"}
     assert expected | {"image_prompt.borders.up", "image_prompt.mask"} <= set(fields)
+    fields = open_route(docs, "respond").locator("td:first-child").all_inner_texts()
+    texts = {" ".join(text.split()) for text in fields}
+    kinds = {"input[].result * of DrawnImage", "output[].seed of ImageCall", "tools[].action"}
+    assert {"input[].content[].image_url of InputMessage", *kinds} <= texts
     jobs = open_route(docs, "submit_job").inner_text()
     assert 'task is "classify", input is ClassifyBody' in jobs
+
+
+def test_every_field_and_parameter_in_a_table_has_a_meaning(docs: Page) -> None:
+    unexplained = docs.locator("tbody tr").evaluate_all(
+        "rows => [rows.length, rows.filter((row) => !row.cells[3].textContent).map((row) => row.textContent)]"
+    )
+    assert unexplained[0] > 1000
+    assert unexplained[1] == []
+
+
+def test_every_route_shows_a_real_reply(docs: Page, document: dict[str, Any]) -> None:
+    """Of an image, a file. A task that the bundled checkpoint cannot do shows its refusal."""
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            name = operation["operationId"]
+            route = open_route(docs, name)
+            content = operation["responses"].get("200", {}).get("content", {})
+            if set(content) - {"image/png", "image/jpeg", "image/webp"}:
+                label = route.locator("h4", has_text="Reply").first
+                after = label.locator("xpath=following-sibling::pre[starts-with(@aria-label, 'Example')]")
+                assert after.first.inner_text(), name
+            docs.locator(f"#{name} summary").first.click()
+    chat = open_route(docs, "chat")
+    stream = chat.get_by_role("group", name="Example").last.inner_text()
+    assert stream.startswith("data: {")
+    assert stream.endswith("[DONE]")
+    refusal = open_route(docs, "answer").get_by_role("group", name="Example of 409").inner_text()
+    assert json.loads(refusal)["error"]["code"] == "unsupported_task"
+
+
+def test_the_form_of_a_route_is_one_click_away(open_page: OpenPage, server: Server) -> None:
+    with open_page(f"{server.url}/docs", viewport={"width": 390, "height": 844}) as page:
+        route = open_route(page, "text2image")
+        multipart = route.locator("details", has_text="multipart/form-data")
+        expect(multipart).not_to_have_attribute("open", "")
+        send_button = route.get_by_role("button", name="Send")
+        expect(send_button).not_to_be_in_viewport()
+        route.get_by_role("link", name="Try it").click()
+        expect(page.locator("#text2image-try")).to_be_in_viewport()
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+    with open_page(f"{server.url}/docs#chat-try") as page:
+        expect(page.locator("#chat-try")).to_be_in_viewport()
 
 
 def test_a_reply_has_an_example_of_a_real_run(docs: Page) -> None:

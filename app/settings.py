@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65_535)
     """Port to listen on; 0 for a free one."""
     redis_url: str | None = Field(
-        default=None, description="URL of Redis. Without one, `rudolph serve` starts its own."
+        default=None,
+        description="URL of Redis; ?password_file=PATH takes the password from a file. "
+        "Without a URL, `rudolph serve` starts its own.",
     )
     root_path: str = Field(
         default="",

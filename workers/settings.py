@@ -23,7 +23,8 @@ class WorkerSettings(BaseSettings):
 
     # The queue.
     redis_url: str | None = None
-    """URL of Redis: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://."""
+    """URL of Redis: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.
+    ?password_file=PATH takes the password from a file."""
     queue_name: str = Field(default="rudolph", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     """Name of the queue. Servers and workers with the same name and Redis share it."""
 

@@ -4,9 +4,9 @@ redis://user:password@host:6379/0   rediss://…   unix:///path/redis.sock?db=0
 redis+sentinel://user:password@host:26379,host:26379/service/0     (rediss+sentinel:// for TLS)
 redis+cluster://user:password@host:7000,host:7001                  (rediss+cluster:// for TLS)
 
-Options after `?`, in every form: username, password, db (not for a Cluster), and with TLS ssl_ca_certs,
-ssl_certfile, ssl_keyfile, ssl_cert_reqs, ssl_check_hostname. Sentinels get the same user and password, or
-those of sentinel_username and sentinel_password.
+Options after `?`, in every form: username, password, password_file, db (not for a Cluster), and with TLS
+ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs, ssl_check_hostname. Sentinels get the same user and
+password, or those of sentinel_username and sentinel_password (or sentinel_password_file).
 """
 
 import os
@@ -31,6 +31,8 @@ _CHOICES: dict[str, dict[str, Any]] = {
 }
 _TLS = (*_FILES, *_CHOICES)
 _SENTINEL = ("sentinel_username", "sentinel_password")
+_FROM_FILE = "_file"
+"""Ending of an option that names a file with the value of another option: password_file."""
 _ESCAPES = "If the user or the password has one of / ? # [ ] @, write it as %2F %3F %23 %5B %5D %40"
 
 
@@ -129,9 +131,10 @@ def _credentials(parts: SplitResult, scheme: str) -> tuple[dict[str, Any], str]:
 
 
 def _query(query: str, kind: Kind, *, has_tls: bool) -> dict[str, Any]:
-    known = ("username", "password", *(() if kind == "cluster" else ("db",)), *(_TLS if has_tls else ()))
+    known = ("username", "password", "password_file", *(() if kind == "cluster" else ("db",)))
+    known = (*known, *(_TLS if has_tls else ()))
     if kind == "sentinel":
-        known = (*known, *_SENTINEL)
+        known = (*known, *_SENTINEL, "sentinel_password_file")
     options: dict[str, Any] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name in _TLS and not has_tls:
@@ -140,9 +143,10 @@ def _query(query: str, kind: Kind, *, has_tls: bool) -> dict[str, Any]:
             raise ValueError(
                 f"has an unknown option after the question mark; known are {', '.join(known)}. {_ESCAPES}"
             )
-        if name in options:
-            raise ValueError(f"has the option {name} twice")
-        options[name] = _value(name, value)
+        option = name.removesuffix(_FROM_FILE)
+        if option in options:
+            raise ValueError(f"has the option {option} twice")
+        options[option] = _value(name, value)
     if options.get("ssl_cert_reqs") == "none":
         options.setdefault("ssl_check_hostname", False)  # the ssl module requires it
     return options
@@ -155,7 +159,20 @@ def _value(name: str, value: str) -> Any:
         return _CHOICES[name][value.lower()]
     if name in _FILES and not Path(value).is_file():
         raise ValueError(f"{name} names a file that does not exist")
-    return value
+    return _read_secret(name, Path(value)) if name.endswith(_FROM_FILE) else value
+
+
+def _read_secret(name: str, path: Path) -> str:
+    """Return the text of a file without line ends at its end."""
+    try:
+        secret = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ValueError(f"{name} names a file that cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ValueError(f"{name} names a file that is not text in UTF-8") from error
+    if not secret:
+        raise ValueError(f"{name} names an empty file")
+    return secret
 
 
 def _database(text: str, options: dict[str, Any], kind: Kind) -> dict[str, int]:

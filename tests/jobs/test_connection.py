@@ -50,6 +50,48 @@ def test_options_are_read_in_every_form(form: str) -> None:
     assert parse_url(form).checks_certificates
 
 
+@pytest.mark.parametrize(
+    "form",
+    ["redis://u@h:1/0", "unix:///socket?username=u", "redis+sentinel://u@h/s", "redis+cluster://u@h:1"],
+)
+def test_a_password_is_read_from_a_file_in_every_form(tmp_path: Path, form: str) -> None:
+    (tmp_path / "password").write_text("a b@/\n", encoding="utf-8")
+    url = f"{form}{'&' if '?' in form else '?'}password_file={tmp_path / 'password'}"
+    address = parse_url(url)
+    assert {"username": "u", "password": "a b@/"}.items() <= dict(address.options).items()
+    assert "password" not in without_credentials(url)
+
+
+def test_sentinels_have_a_password_file_of_their_own(tmp_path: Path) -> None:
+    for name in ("data", "sentinels"):
+        (tmp_path / name).write_text(name)
+    address = parse_url(
+        f"redis+sentinel://u@h/s?password_file={tmp_path}/data&sentinel_password_file={tmp_path}/sentinels"
+    )
+    assert dict(address.options)["password"] == "data"
+    assert dict(address.sentinel_options) == {"password": "sentinels"}
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, r"cannot be read \(No such file"),
+        (b"\n", "an empty file"),
+        (b"\xff", "not text in UTF-8"),
+        (b"sesame", "the password twice"),
+    ],
+)
+def test_a_wrong_password_file_is_named_and_never_shown(
+    tmp_path: Path, content: bytes | None, fault: str
+) -> None:
+    if content is not None:
+        (tmp_path / "file").write_bytes(content)
+    before = "redis://u:other@h" if content == b"sesame" else "redis://u@h"
+    with pytest.raises(ValueError, match=fault) as caught:
+        check_url(f"{before}?password_file={tmp_path / 'file'}")
+    assert "sesame" not in str(caught.value)
+
+
 def test_a_path_of_a_socket_keeps_every_byte() -> None:
     path = b"/tmp/a#b?c@d%e\xff"
     address = parse_url(f"unix://u:p@{urllib.parse.quote(path)}?db=3")

@@ -18,7 +18,7 @@ import typer
 
 from cli import options
 from cli.console import CliError, errors
-from cli.models import choose_model
+from cli.models import choose_served_model
 from cli.option_groups import with_option_groups
 from cli.shared_options import Serving
 
@@ -71,7 +71,7 @@ def serve(
     """Run the whole server: HTTP, queue and workers. Ctrl-C and SIGTERM drain it."""
     from telemetry.logging import configure_logging
 
-    chosen = choose_model(serving.model) if workers != 0 else None
+    chosen = choose_served_model(serving.model) if workers != 0 else None
     settings = _settings(host, port, served_model_name)
     if chosen is not None:
         from cli.settings import read_settings

@@ -6,7 +6,7 @@ import typer
 
 from cli import options
 from cli.console import CliError
-from cli.models import choose_model
+from cli.models import choose_served_model
 from cli.option_groups import with_option_groups
 from cli.shared_options import Serving
 
@@ -34,7 +34,7 @@ def worker(
     from cli.settings import forget_keys
 
     forget_keys()
-    supervisor = start_workers(serving, choose_model(serving.model), workers, redis_url=redis_url)
+    supervisor = start_workers(serving, choose_served_model(serving.model), workers, redis_url=redis_url)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: supervisor.request_stop())
     # Short waits, because a signal handler runs only between two of them.

@@ -22,6 +22,9 @@ DATA_DIR ?= var
 ARGS ?=
 # Package index with another build of torch, for example for an older GPU (docs/gpu.md).
 TORCH_INDEX ?=
+# Program that builds images, and the address of the repository for their labels.
+ENGINE ?= docker
+SOURCE ?=
 QUALITY_PORT ?= 18765
 # Test files that run in parallel, in the order in which tests/conftest.py sorts them.
 TEST_PROCESSES ?= 2
@@ -129,6 +132,18 @@ audit: $(STAMPS)/supply  ## Look for known vulnerabilities of the packages (asks
 	@$(SUPPLY)/pip-audit --require-hashes --disable-pip -r requirements/worker.txt
 	@$(SUPPLY)/pip-audit --require-hashes --disable-pip -r requirements/dev.txt
 	@$(SUPPLY)/pip-audit --require-hashes --disable-pip -r requirements/torch.txt
+
+.PHONY: images
+images:  ## Build the images rudolph-api and rudolph-worker (ENGINE=podman, SOURCE=address of the repository)
+	@version=$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml); \
+	for target in api worker; do \
+		$(ENGINE) build --target $$target --tag rudolph-$$target:$$version \
+			--build-arg VERSION=$$version --build-arg REVISION=$$(git rev-parse HEAD) --build-arg SOURCE=$(SOURCE) \
+			--build-arg TORCH_INDEX=$(TORCH_INDEX) $(ARGS) . || exit 1; done
+
+.PHONY: pin-images
+pin-images:  ## Write the digests of the base images into the Dockerfile and docker-compose.yml (needs their registries)
+	@sh scripts/pin_images.sh Dockerfile docker-compose.yml
 
 .PHONY: clean
 clean:  ## Remove the environment and caches; data in var/ stays

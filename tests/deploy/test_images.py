@@ -1,15 +1,17 @@
-"""The worker image can do what Triton does at the first launch of a kernel: compile and load a C module.
+"""The images: a changed line of the project changes a small layer, and the worker can compile as Triton does.
 
-With a container engine and the base image at hand, the last stage is built and used. Without them, only the
-commands that its packages bring are on PATH, and the Dockerfile must name the packages.
+With a container engine and the base image at hand, stages are built and used. Without them, only the
+Dockerfile is read.
 """
 
 import importlib.util
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -48,8 +50,22 @@ print(Path(build._build('cuda_utils', str(folder / 'main.c'), str(folder), [str(
 def _stages() -> dict[str, tuple[str, str]]:
     """Base and instructions of each stage of the Dockerfile."""
     text = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    for name, value in re.findall(r"^ARG (\w+_IMAGE)=(\S+)$", text, flags=re.MULTILINE):
+        text = text.replace(f"FROM ${{{name}}} ", f"FROM {value} ")
     parts = re.split(r"^FROM (\S+) AS (\S+)$", text, flags=re.MULTILINE)[1:]
     return {name: (base, body) for base, name, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True)}
+
+
+def _copied(stage: str) -> list[str]:
+    """Stages that a stage copies from, from below."""
+    return re.findall(r"^COPY --from=(\S+)", _stages()[stage][1], flags=re.MULTILINE)
+
+
+def _below(stage: str) -> set[str]:
+    """A stage and all whose changes rebuild it."""
+    base, body = _stages()[stage]
+    others = {base, *re.findall(r"\bfrom=([\w-]+)", body)} & set(_stages())
+    return {stage}.union(*(_below(one) for one in others))
 
 
 def _packages(stage: str) -> set[str]:
@@ -83,6 +99,91 @@ def _triton() -> Path:
 def test_worker_image_has_a_compiler_and_the_api_image_has_none() -> None:
     assert {"gcc", "libc6-dev"} <= _packages("worker")
     assert _packages("api") == set()
+
+
+def test_packages_are_in_layers_below_the_project() -> None:
+    assert _copied("worker") == ["torch", "dependencies-worker", "build-worker"]
+    assert _copied("api") == ["dependencies-api", "build-api"]
+    assert _stages()["worker"][0] == "runtime-worker"
+
+
+def test_a_change_of_the_project_or_of_its_tools_rebuilds_no_packages() -> None:
+    for stage in ("torch", "dependencies-worker", "dependencies-api", "runtime-worker"):
+        assert "source" not in _below(stage)
+        copied = [
+            word
+            for one in _below(stage)
+            for line in re.findall(r"^COPY (?!--from)(.*)$", _stages()[one][1], flags=re.MULTILINE)
+            for word in line.split()[:-1]
+        ]
+        expected = {f"requirements/{name}.txt" for name in ("build", "api", "worker", "torch")}
+        assert set(copied) <= {*expected, "docker/healthcheck.py", "docker/entry.sh"}
+    # A new version of another package rebuilds no torch.
+    assert "dependencies-worker" not in _below("torch")
+
+
+def test_nothing_that_builds_is_in_the_images() -> None:
+    assert "--without-pip" in _stages()["base"][1]
+    assert "pip uninstall --yes" in _stages()["runtime"][1]
+    for stage in ("api", "worker"):
+        assert not {"builder", "compiler"} & set(_copied(stage))
+        assert "torch" not in _below("api")
+
+
+def test_the_build_gets_what_the_dockerfile_copies_and_no_more() -> None:
+    listed = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    allowed = {line[1:] for line in listed if line.startswith("!")}
+    copied = {
+        word
+        for _, body in _stages().values()
+        for line in re.findall(r"^COPY (?!--from)(.*)$", body, flags=re.MULTILINE)
+        for word in line.split()[:-1]
+    }
+    assert copied == allowed
+
+
+def test_images_say_what_they_are() -> None:
+    for stage in ("api", "worker"):
+        body = _stages()[stage][1]
+        labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="([^"]*)"', body))
+        assert labels["title"] == f"rudolph-{stage}"
+        assert labels["licenses"] == "Apache-2.0"
+        arguments = {name: labels[name].removeprefix("$") for name in ("version", "revision", "source")}
+        assert arguments == {name: name.upper() for name in arguments}
+        # Below them, every new revision would rebuild the layers.
+        assert "COPY" not in body.partition("ARG REVISION")[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_changed_line_changes_a_layer_of_a_few_megabytes(tmp_path: Path) -> None:
+    engine = _engine()
+    if engine is None:
+        pytest.skip("the API image was NOT BUILT: no container engine here has its base image")
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in tracked.stdout.split("\0"):
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/", "bench/", "checkpoints/")):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tmp_path / name)
+    layers: list[list[str]] = []
+    for revision in ("one", "two"):
+        # A line of its own: podman 4.3 takes a label from its cache while no file has changed.
+        with (tmp_path / "app" / "main.py").open("a") as file:
+            file.write(f"# {uuid.uuid4()}\n")
+        image = f"rudolph-test-layers-{revision}"
+        build = [engine, "build", "--network=host", "--target", "api", "--tag", image]
+        build += ["--build-arg", f"REVISION={revision}", "."]
+        built = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert built.returncode == 0, built.stdout + built.stderr
+        found = json.loads(subprocess.check_output([engine, "image", "inspect", image]))[0]
+        layers.append(found["RootFS"]["Layers"])
+        assert found["Config"]["Labels"]["org.opencontainers.image.revision"] == revision
+    history = [engine, "history", "--human=false", "--format", "{{.Size}}", "rudolph-test-layers-two"]
+    sizes = [int(size) for size in subprocess.check_output(history, text=True).split()]
+    (changed,) = [index for index, pair in enumerate(zip(*layers, strict=True)) if pair[0] != pair[1]]
+    assert changed == len(layers[0]) - 1
+    top = next(size for size in sizes if size)
+    assert top < 20_000_000, sizes
 
 
 @pytest.mark.slow

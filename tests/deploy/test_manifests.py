@@ -1,27 +1,18 @@
-"""The Kubernetes manifests and the compose file, as far as they can be judged without a cluster."""
+"""The Kubernetes manifests, as far as they can be judged without a cluster."""
 
-import os
 import re
-import subprocess
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 import typer
 import yaml
 
 from app.keys import load_keys
 from app.settings import Settings
 from cli.main import app
-from cli.models import DEFAULT
-from jobs.contract.errors import NotPermitted
-from jobs.redis.transport import SyncTransport
-from tests.support.programs import require
-from tests.support.redis_servers import free_port
-from tests.support.redis_users import documented_rights
+from tests.deploy.compose import FILES, compose
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,10 +56,6 @@ def pods() -> list[dict[str, Any]]:
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
     return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
-
-
-def compose() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 
 
 def test_every_file_is_listed_and_every_object_has_its_api_version() -> None:
@@ -142,7 +129,7 @@ def test_a_stopping_pod_has_time_to_drain() -> None:
     grace_s = Settings.model_fields["shutdown_grace_s"].default
     for one in of_kind("Deployment"):
         assert one["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > max(drain_s, grace_s)
-    for name in ("api", "worker", "worker-cpu"):
+    for name in ("api", "worker"):
         period = compose()["services"][name]["stop_grace_period"]
         assert int(period.removesuffix("s")) > max(drain_s, grace_s)
 
@@ -152,8 +139,9 @@ def test_every_variable_that_is_set_is_a_setting() -> None:
     for pod in pods():
         for container in pod["spec"]["containers"]:
             used |= {variable["name"] for variable in container.get("env", [])}
-    for service in compose()["services"].values():
-        used |= set(service.get("environment", {}))
+    for file in FILES:
+        for service in compose(file)["services"].values():
+            used |= set(service.get("environment", {}))
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     used |= set(re.findall(r"\b(RUDOLPH_[A-Z_]+)=", dockerfile))
     operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -163,50 +151,6 @@ def test_every_variable_that_is_set_is_a_setting() -> None:
     )
     unknown = {name for name in used if name.startswith("RUDOLPH_")} - KNOWN_VARIABLES - substituted
     assert not unknown
-
-
-def test_compose_has_health_checks_and_a_reservation_of_a_gpu() -> None:
-    services = compose()["services"]
-    assert set(services) == {"redis", "api", "worker", "worker-cpu", "prometheus", "grafana"}
-    (device,) = services["worker"]["deploy"]["resources"]["reservations"]["devices"]
-    assert device["capabilities"] == ["gpu"]
-    assert services["worker-cpu"]["profiles"] == ["cpu"]
-    assert services["grafana"]["profiles"] == ["grafana"]
-    assert services["redis"]["healthcheck"]
-    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    for stage in ("AS api", "AS worker"):
-        part = dockerfile.split(stage, 1)[1].split("\nFROM ", 1)[0]
-        assert "HEALTHCHECK" in part
-        assert "USER 10001" in part
-
-
-@pytest.mark.parametrize("word", ["appendonly yes", "maxmemory-policy noeviction", "maxmemory "])
-def test_redis_forgets_nothing_and_evicts_nothing(word: str) -> None:
-    assert word in (ROOT / "docker" / "redis.conf").read_text(encoding="utf-8")
-
-
-def test_api_image_is_built_without_torch() -> None:
-    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    api = dockerfile.split("FROM runtime AS api", 1)[1].split("\nFROM ", 1)[0]
-    assert "--from=build-api" in api
-    assert "FROM dependencies-api AS build-api" in dockerfile
-    (dependencies,) = re.findall(r"AS dependencies-api\n(.*?)\nFROM ", dockerfile, flags=re.DOTALL)
-    assert "RUN pip install --require-hashes -r requirements/api.txt" in dependencies
-    assert "torch==" not in (ROOT / "requirements" / "api.txt").read_text(encoding="utf-8")
-
-
-def test_compose_publishes_on_this_machine_alone_by_default() -> None:
-    ports = [port for service in compose()["services"].values() for port in service.get("ports", [])]
-    assert len(ports) == 3
-    for port in ports:
-        assert re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", port).startswith("127.0.0.1:")
-
-
-def test_compose_passes_the_keys_on_only_where_they_are_set() -> None:
-    environment = compose()["services"]["api"]["environment"]
-    assert "RUDOLPH_API_KEYS" in environment
-    # A name without a value is left out of the container where the variable is not set.
-    assert environment["RUDOLPH_API_KEYS"] is None
 
 
 def test_kubernetes_does_not_start_an_api_without_keys() -> None:
@@ -243,87 +187,6 @@ def test_nothing_is_reachable_but_what_a_policy_allows() -> None:
     assert open_ports == {name: ports for name, ports in served.items() if ports}
 
 
-def test_images_have_a_version_and_never_the_latest() -> None:
-    images = [service["image"] for service in compose()["services"].values() if "/" in service["image"]]
-    images += re.findall(r"^FROM (\S+/\S+)", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
-    assert len(images) >= 4
-    for image in images:
-        assert re.search(r":v?\d+(\.\d+)*[-.\w]*(@sha256:[0-9a-f]{64})?$", image), image
-        assert "latest" not in image
-
-
-def test_compose_does_not_start_redis_without_a_password() -> None:
-    services = compose()["services"]
-    assert services["redis"]["environment"]["RUDOLPH_REDIS_PASSWORD"].startswith("${RUDOLPH_REDIS_PASSWORD:?")
-    for name in ("api", "worker", "worker-cpu"):
-        assert (
-            "://rudolph:${RUDOLPH_REDIS_PASSWORD}@redis:"
-            in services[name]["environment"]["RUDOLPH_REDIS_URL"]
-        )
-    for name in ("redis", "api", "worker", "worker-cpu"):
-        assert services[name]["read_only"] is True
-        assert services[name]["cap_drop"] == ["ALL"]
-
-
-def test_the_redis_of_compose_serves_its_user_alone(tmp_path: Path) -> None:
-    port = free_port()
-    settings = (ROOT / "docker" / "redis.conf").read_text(encoding="utf-8")
-    settings = settings.replace("dir /data", f"dir {tmp_path}").replace("bind * -::*", f"port {port}")
-    (tmp_path / "settings.conf").write_text(settings, encoding="utf-8")
-    written = tmp_path / "redis.conf"
-    command = ["sh", str(ROOT / "docker" / "redis.sh"), str(tmp_path / "settings.conf"), str(written)]
-    without = subprocess.run(command, env={"PATH": os.environ["PATH"]}, capture_output=True, check=False)
-    assert without.returncode != 0
-    require("redis-server")
-    environment = {"PATH": os.environ["PATH"], "RUDOLPH_REDIS_PASSWORD": "geheim"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    try:
-        with redis.Redis(port=port, socket_timeout=5) as anonymous:
-            _wait_for_ping(anonymous)
-            with pytest.raises(redis.exceptions.NoPermissionError):
-                anonymous.keys()
-            with pytest.raises(redis.exceptions.NoPermissionError):
-                anonymous.set("{rudolph}:epoch", "x")
-        _check_rights(f"redis://rudolph:geheim@127.0.0.1:{port}/0")
-        with pytest.raises(NotPermitted, match="WRONGPASS"):
-            _check_rights(f"redis://rudolph:falsch@127.0.0.1:{port}/0")
-    finally:
-        process.terminate()
-        process.wait(10)
-    assert written.stat().st_mode & 0o077 == 0
-    rule = written.read_text().split("user rudolph on >geheim ")[1].split()
-    assert rule == documented_rights()
-
-
-def _wait_for_ping(client: redis.Redis) -> None:
-    until = time.monotonic() + 10
-    while True:
-        try:
-            assert client.ping()
-            return
-        except redis.ConnectionError:
-            assert time.monotonic() < until
-            time.sleep(0.05)
-
-
-def _check_rights(url: str) -> None:
-    transport = SyncTransport(url, "rudolph", timeout_s=5)
-    try:
-        transport.check_rights(retry_for_s=1, replicas=1)
-    finally:
-        transport.close()
-
-
-def test_the_default_checkpoint_is_the_demo_everywhere() -> None:
-    volumes = [volume for one in compose()["services"].values() for volume in one.get("volumes", [])]
-    defaults = {
-        found[1] for volume in volumes if (found := re.match(r"\$\{RUDOLPH_MODEL_DIR:-([^}]*)\}:", volume))
-    }
-    assert [(ROOT / path).resolve() for path in defaults] == [DEFAULT]
-    assert (DEFAULT / "model.safetensors").is_file()
-    assert DEFAULT.is_relative_to(ROOT / "checkpoints")
-
-
 def test_what_scales_has_no_fixed_number_of_pods() -> None:
     scaled = {one["spec"]["scaleTargetRef"]["name"] for one in of_kind("HorizontalPodAutoscaler")}
     for one in of_kind("Deployment"):
@@ -344,7 +207,11 @@ def test_the_cache_of_the_model_can_be_updated_and_workers_wait_for_it() -> None
     assert variables["RUDOLPH_MODEL"] == folder
 
 
-def test_the_images_have_the_version_of_the_project() -> None:
+def test_the_objects_have_the_version_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    images = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text(encoding="utf-8"))["images"]
-    assert {image["newTag"] for image in images} == {project["version"]}
+    kustomization = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text(encoding="utf-8"))
+    assert {image["newTag"] for image in kustomization["images"]} == {project["version"]}
+    (labels,) = kustomization["labels"]
+    assert labels["pairs"] == {"app.kubernetes.io/version": project["version"]}
+    # A selector cannot be changed, and a version changes with every update.
+    assert labels["includeSelectors"] is False

@@ -41,6 +41,7 @@ _FORBIDDEN_TEXTS = (
     "NOAUTH",
     "Authentication required",
     "without any password configured",
+    "protected mode",
     "DB index is out of range",
     "invalid DB index",
 )

@@ -6,6 +6,7 @@ import uuid
 from importlib import resources
 
 import pytest
+from redis.exceptions import ResponseError
 
 from jobs.client.client import JobClient
 from jobs.contract.errors import NotPermitted, QueueUnavailable
@@ -13,6 +14,8 @@ from jobs.contract.events import Progress
 from jobs.contract.job import JobState
 from jobs.contract.limits import QueueLimits
 from jobs.redis import scripts
+from jobs.redis.causes import describe_error
+from jobs.redis.redis_errors import ErrorClass, classify_error
 from jobs.redis.transport import SyncTransport
 from jobs.worker.consumer import JobConsumer
 from tests.support.redis_servers import RedisServer
@@ -168,3 +171,10 @@ async def test_a_replica_is_named_as_read_only(server: RedisServer, queue: str) 
         with pytest.raises(QueueUnavailable) as fault:
             await JobClient.connect(replica.url, queue=queue)
         assert "READONLY" in fault.value.reason or "MASTERDOWN" in fault.value.reason
+
+
+def test_protected_mode_is_a_refusal_with_its_remedy() -> None:
+    """Seen in a container: Redis refuses other machines so while its default user has no password."""
+    refusal = ResponseError("DENIED Redis is running in protected mode because …")
+    assert classify_error(refusal) is ErrorClass.FORBIDDEN
+    assert "Set a password in Redis" in describe_error(refusal)

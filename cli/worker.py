@@ -31,9 +31,13 @@ def worker(
     import signal
 
     from cli.fleet import start_workers
-    from cli.settings import forget_keys
+    from cli.settings import forget_keys, read_settings
+    from telemetry.logging import configure_logging
+    from workers.settings import WorkerSettings
 
     forget_keys()
+    settings = read_settings(WorkerSettings)
+    configure_logging(json=settings.log_format == "json", level=settings.log_level)
     supervisor = start_workers(serving, choose_served_model(serving.model), workers, redis_url=redis_url)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: supervisor.request_stop())

@@ -1,5 +1,6 @@
 """The entry point of the containers, with the real command: a wrong setting waits, all else ends."""
 
+import json
 import os
 import signal
 import subprocess
@@ -62,6 +63,14 @@ def test_a_missing_checkpoint_is_a_wrong_setting(tmp_path: Path) -> None:
     redis = {"RUDOLPH_REDIS_URL": "redis://127.0.0.1:1", "RUDOLPH_MODEL": str(tmp_path / "nothing")}
     with entry(tmp_path, "worker", **redis) as process:
         assert "no checkpoint folder" in read_until(process, "Exit code 78")
+
+
+def test_a_wrong_checkpoint_is_one_too_and_every_log_line_is_json(tmp_path: Path) -> None:
+    redis = {"RUDOLPH_REDIS_URL": "redis://127.0.0.1:1", "RUDOLPH_MODEL": str(tmp_path)}
+    with entry(tmp_path, "worker", RUDOLPH_LOG_FORMAT="json", **redis) as process:
+        *lines, _cause, _hint = read_until(process, "Exit code 78").splitlines()
+    events = [json.loads(line)["event"] for line in lines]
+    assert events == ["worker_spawned", "model_not_loaded", "worker_misconfigured"]
 
 
 def test_other_codes_end_so_that_a_restart_can_help(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def _text(value: Any) -> dict[str, Any]:
     return {"image" if is_image else "text": value}
 
 
-AnyItem = Annotated[Item, BeforeValidator(_item, json_schema_input_type=str | Item)]
+AnyItem = Annotated[Item, BeforeValidator(_item, json_schema_input_type=Text | ImageFile | Item)]
 
 
 class RerankBody(OpenAIBody):

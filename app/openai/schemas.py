@@ -145,7 +145,7 @@ class EditsBody(PromptedImagesBody):
     def _one_of_two(self) -> "EditsBody":
         if (self.image is None) == (self.images is None):
             raise PydanticCustomError(
-                "image_prompt", "send image, or images with one {{image_url}} each", {"field": "image"}
+                "image_prompt", "send image, or images with one {image_url} each", {"field": "image"}
             )
         return self
 

@@ -129,3 +129,10 @@ def test_edits_are_fitted_too(sdk: openai.OpenAI) -> None:
 def test_a_share_is_a_native_image_prompt(http: httpx.Client, prompt: dict[str, Any], status: int) -> None:
     body = {"prompt": "кот", "image_prompt": {"image": PNG, **prompt}}
     assert http.post("/v1/text2image", json=body).status_code == status
+
+
+def test_an_edit_without_an_image_is_refused_with_the_two_ways_to_send_one(api: Running) -> None:
+    with api.client() as http:
+        reply = http.post("/v1/images/edits", json={"prompt": "кот"})
+    assert reply.status_code == 400
+    assert "send image, or images with one {image_url} each" in reply.json()["error"]["message"]

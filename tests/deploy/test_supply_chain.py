@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LISTS = sorted((ROOT / "requirements").glob("*.txt"))
 WITHOUT_HASH = {"torch"}
 """Installed by version, because its builds are other files: docs/security.md."""
-CLIENTS = ("clients", "clients-openai2")
+CLIENTS = ("clients", "clients-openai2", "clients-litellm-proxy")
 """Environments of their own, with the newest versions of packages that call the server."""
 EXTRAS = {
     "api": ("tracing", "mcp"),

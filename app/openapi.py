@@ -200,16 +200,19 @@ def errors(*statuses: int) -> Responses:
     return found
 
 
-def event_stream(*data: type[BaseModel]) -> Json:
-    """Return the content of a stream; the schema is that of each event. `data`: models of its data."""
+def event_stream(*data: type[BaseModel], last: str | None = None) -> Json:
+    """Return the content of a stream; the schema is that of each event.
+
+    `data`: models of its data. `last`: the data of a last event that is no JSON.
+    """
     content = {"anyOf": [ref(model) for model in dict.fromkeys((*data, ErrorReply))]}
-    text = {
-        "type": "string",
-        "description": "JSON; `[DONE]` ends a stream of OpenAI's texts.",
-        "contentMediaType": "application/json",
-        "contentSchema": content,
+    text: Json = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
+    field = {**text, "description": "What has happened, as JSON."}
+    if last is not None:
+        field = {"anyOf": [text, {"const": last}], "description": f"JSON; `{last}` ends the stream."}
+    return {
+        "text/event-stream": {"schema": {**_EVENT, "properties": {**_EVENT["properties"], "data": field}}}
     }
-    return {"text/event-stream": {"schema": {**_EVENT, "properties": {**_EVENT["properties"], "data": text}}}}
 
 
 def task_operation(route: TaskRoute[Any]) -> Json:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
@@ -77,7 +77,18 @@ def _text(value: Any) -> dict[str, Any]:
     return {"image" if is_image else "text": value}
 
 
-AnyItem = Annotated[Item, BeforeValidator(_item, json_schema_input_type=Text | ImageFile | Item)]
+_DataUri = Annotated[
+    str,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "picture-uri",
+            "description": "The data URI of an image.",
+            "examples": [EXAMPLE_IMAGE],
+        }
+    ),
+]
+AnyItem = Annotated[Item, BeforeValidator(_item, json_schema_input_type=Text | _DataUri | Item)]
 
 
 class RerankBody(OpenAIBody):

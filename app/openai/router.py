@@ -136,7 +136,8 @@ def openai_router() -> APIRouter:
         content = IMAGE_CONTENT if draws else {}
         headers = {**COMPATIBLE_HEADERS, **(SEED_HEADER if draws else {})}
         if route.events:
-            content = {**content, **event_stream(*route.events)}
+            last = "[DONE]" if TextChunk in route.events else None
+            content = {**content, **event_stream(*route.events, last=last)}
         router.add_api_route(
             route.path,
             route.handler,

@@ -59,6 +59,7 @@ export class Schemas {
     if (schema.const !== undefined) return [make("code", {}, jsonOf(schema.const))];
     if (schema.enum) return enumeration(schema.enum);
     if (schema.format === "picture") return ["base64 or data URI"];
+    if (schema.format === "picture-uri") return ["data URI"];
     if (schema.contentMediaType || schema.format === "binary") return ["file"];
     return [schema.type ?? "any"];
   }

@@ -81,6 +81,12 @@ LABEL org.opencontainers.image.title="rudolph-api" \
       org.opencontainers.image.base.name="$PYTHON_IMAGE"
 
 # ---- the worker -----------------------------------------------------------------------------------------
+FROM runtime AS runtime-worker
+# Triton compiles a small C module at the first launch of a kernel: it needs gcc, the C headers and Python.h.
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+
 FROM builder AS compiler
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends g++ \
@@ -117,12 +123,6 @@ FROM compiler AS build-worker
 COPY --from=source / ./
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && pip --python /opt/venv install --root /image --no-deps --no-index /wheels/*.whl
-
-FROM runtime AS runtime-worker
-# Triton compiles a small C module at the first launch of a kernel: it needs gcc, the C headers and Python.h.
-RUN apt-get update -qq \
-    && apt-get install -y -qq --no-install-recommends gcc libc6-dev \
-    && rm -rf /var/lib/apt/lists/*
 
 FROM runtime-worker AS worker
 COPY --from=torch /image /

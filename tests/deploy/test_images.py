@@ -210,7 +210,17 @@ def test_triton_compiles_a_module_in_the_worker_image() -> None:
     assert built.returncode == 0, built.stdout + built.stderr
     # As docker-compose.yml runs it: not root, nothing writable but /data and /tmp.
     options = [
-        *("--rm", "--network=none", "--read-only", "--tmpfs", "/tmp", "--user", "10001:10001"),
+        *(
+            "--rm",
+            "--network=none",
+            "--read-only",
+            "--tmpfs",
+            "/tmp",
+            "--volume",
+            "/data",
+            "--user",
+            "10001:10001",
+        ),
         *("--volume", f"{triton}:/packages/triton:ro", "--env", "PYTHONPATH=/packages"),
     ]
     command = [engine, "run", *options, "--entrypoint", "python", image, "-c", COMPILE + BUILD_DRIVER]

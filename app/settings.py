@@ -130,8 +130,9 @@ class Settings(BaseSettings):
     write_timeout_s: float = Field(
         default=30, gt=0, description="A client that reads nothing for this long is disconnected."
     )
-    keep_alive_s: int = Field(default=15, ge=1)
-    """Time that an idle connection stays open."""
+    keep_alive_s: int = Field(default=75, ge=1)
+    """Time that an idle connection stays open. A proxy must close its own ones earlier (most do after 60 s):
+    a request on a connection that is being closed fails."""
     max_connections: int = Field(default=4096, ge=1)
     """Open connections. Idle ones give way to new ones; if all are busy, only health checks are answered."""
     max_idle_connections_per_address: int = Field(default=1024, ge=1)

@@ -3,6 +3,7 @@
 They come from a server with the demo checkpoint.
 """
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from scripts.pictures.tutorial import draw_owl
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m scripts.pictures", description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as url:
         draw_sheet(url)
         draw_owl(url)

@@ -47,6 +47,9 @@ def open_page(browser: Browser) -> OpenPage:
         page = context.new_page()
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))
+        # Shown if the test fails: a script that did not load leaves the page without words.
+        page.on("pageerror", lambda error: print("error of the page:", error))
+        page.on("requestfailed", lambda request: print("not loaded:", request.url, request.failure))
         page.on("console", lambda line: faults.append(line.text) if "Content Security" in line.text else None)
         page.goto(url)
         yield page

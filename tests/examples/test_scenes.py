@@ -196,7 +196,7 @@ def test_the_recogniser_reads_scenes_also_with_noise(cast: Cast) -> None:
     recogniser = Recogniser(cast, 64)
     scenes = [
         Scene((2,), 1),
-        Scene((3,), 2, colour=ORANGE),
+        Scene((3,), 1, colour=ORANGE),
         Scene((1, 4), 0, "pair", ground=6),
         *(Scene((5,), 1, layout) for layout in LAYOUTS if layout != "pair"),
         Scene((0,), FLAT, styled=True),

@@ -77,7 +77,7 @@ def _decoder_settings() -> TokenizerTraining:
 
 
 def _transformer_settings() -> TransformerTraining:
-    return TransformerTraining(4400, OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=60, muon=True))
+    return TransformerTraining(5200, OptimizerSettings(learning_rate=1.5e-3, warm_up_steps=60, muon=True))
 
 
 def _final_settings() -> TransformerTraining:

@@ -112,11 +112,11 @@ class SceneShares:
     """Shares of the kinds of scenes; the rest of 1 are single things in their own colours."""
 
     styled: float = 0.1
-    coloured: float = 0.24
+    coloured: float = 0.28
     small: float = 0.03
-    placed: float = 0.08
-    number: float = 0.08
-    pair: float = 0.16
+    placed: float = 0.10
+    number: float = 0.12
+    pair: float = 0.14
     on_ground: float = 0.3
     """Share with a coloured background, of all kinds."""
 

@@ -44,8 +44,8 @@ class Message(_Part):
     """A message of a chat. Other fields, such as `name`, have no effect."""
 
     role: Literal["system", "developer", "user", "assistant"] = Field(
-        description="Who speaks. A question is the texts of `user`. Texts of others are ignored with a "
-        "warning, and images of `assistant` without one."
+        description="Who speaks. A question is the texts of `user`. Texts of others, and images of "
+        "`assistant`, are ignored with a warning."
     )
     content: Annotated[_Parts, BeforeValidator(_parts, json_schema_input_type=str | _Parts | None)] = Field(
         description="A text, or parts; null: nothing."

@@ -28,6 +28,9 @@ COMPLETION_NAMES = FieldNames()
 ChatText = Literal["caption", "template", "refuse"]
 """What a checkpoint that only describes images does with a text beside one."""
 _NO_LIMIT = 10**6
+_OWN_IMAGES = WarningReply(
+    code="images_ignored", message="Images of assistant messages were ignored.", param="messages"
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def map_chat(body: ChatBody, model: ModelInfo, chat_text: ChatText) -> Chat:
     images = [part.image_url.url for role, part in parts if part.image_url and role != "assistant"]
     texts = [part.text for role, part in parts if part.text and role == "user"]
     others = [part.text for role, part in parts if part.text and role != "user"]
+    warnings = [_OWN_IMAGES] if any(part.image_url and role == "assistant" for role, part in parts) else []
     question = " ".join(texts).strip()
     if len(images) > 1:
         raise _refused("messages hold more than one image; send one image_url.")
@@ -72,7 +76,8 @@ def map_chat(body: ChatBody, model: ModelInfo, chat_text: ChatText) -> Chat:
             Task.ANSWER,
             {"question": question, "max_tokens": max_tokens, **given(body, "stop")}
             | ({"image": images[0]} if images else {}),
-            ([_ignored("System and assistant texts were ignored.")] if any(others) else [])
+            warnings
+            + ([_ignored("System and assistant texts were ignored.")] if any(others) else [])
             + [
                 WarningReply(code="no_effect", message=f"{name} has no effect on an answer.", param=name)
                 for name in (*SamplingFields.model_fields, "best_of", "candidates", "seed", "template")
@@ -92,7 +97,7 @@ def map_chat(body: ChatBody, model: ModelInfo, chat_text: ChatText) -> Chat:
             code="question_unsupported",
         )
     fields = {"image": images[0], "max_tokens": max_tokens, **_choices(body)}
-    template, warnings = body.template, list[WarningReply]()
+    template = body.template
     if has_text and chat_text == "template" and template is None and texts:
         template = texts[-1]
         has_text = len(texts) > 1 or bool(others)
@@ -101,7 +106,7 @@ def map_chat(body: ChatBody, model: ModelInfo, chat_text: ChatText) -> Chat:
             f"The loaded checkpoint {model.name} describes images and cannot follow a text: the texts of the "
             "messages were ignored, and the reply is a description of the image."
         )
-        warnings = [_ignored(message)]
+        warnings.append(_ignored(message))
     return Chat(Task.IMAGE2TEXT, fields | ({"template": template} if template else {}), warnings)
 
 

@@ -195,6 +195,14 @@ def test_a_text_beside_a_picture_is_answered_by_a_caption_that_says_so(
     assert first.warnings[0]["code"] == "text_ignored"  # type: ignore[attr-defined]
 
 
+def test_an_image_of_the_assistant_is_ignored_with_a_warning(http: httpx.Client) -> None:
+    own = {"role": "assistant", "content": chat_messages()[0]["content"]}
+    reply = http.post("/v1/chat/completions", json={"messages": [own, *chat_messages()]})
+    assert reply.headers["x-warnings"] == "images_ignored"
+    (warning,) = reply.json()["warnings"]
+    assert (warning["code"], warning["param"]) == ("images_ignored", "messages")
+
+
 def test_without_a_text_there_is_no_warning(sdk: openai.OpenAI) -> None:
     raw = sdk.chat.completions.with_raw_response.create(model="tiny", messages=chat_messages())
     assert "x-warnings" not in raw.headers

@@ -2,7 +2,6 @@
 
 import hashlib
 import secrets
-import uuid
 from dataclasses import dataclass
 
 import structlog
@@ -20,6 +19,7 @@ from app.services import Services, services_of
 from app.tasks.base import TaskInput
 from app.uploads import Upload
 from jobs.contract.job import Job
+from jobs.contract.job_ids import new_job_id
 from jobs.contract.worker_info import ModelInfo
 
 MAX_RANDOM_SEED = 2**53
@@ -104,7 +104,7 @@ class Submission:
 
     def _job(self, item: TaskInput, images: list[bytes], seed: int) -> Job:
         return Job(
-            id=f"job_{uuid.uuid4().hex}",
+            id=new_job_id(),
             task=item.route.task,
             request=item.route.build(item.body, images, seed, self.model),
             tenant=self.principal.tenant,

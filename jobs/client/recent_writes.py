@@ -19,6 +19,7 @@ from jobs.client.submissions import confirmation_of, submit_call
 from jobs.contract import codec
 from jobs.contract.errors import AdmissionError, DataLost, OutcomeUnknown, QueueError, QueueUnavailable
 from jobs.contract.job import Job
+from jobs.contract.job_ids import is_younger
 from jobs.contract.limits import QueueLimits
 from jobs.contract.status import JobStatus
 from jobs.redis import scripts
@@ -30,6 +31,7 @@ KEEP_S: Final = 30.0
 SETTLING_S: Final = 15.0
 """Time after a failover in which every process finds the new primary and stores its jobs again."""
 MOVED: Final = "The queue has just moved to another server, which may not have this job yet. Try again soon."
+_TOO_NEW: Final = "This job is a few seconds old, and the server does not know it yet. Try again soon."
 _CHECK_EVERY_S: Final = 1.0
 _CLOSE_TIMEOUT_S: Final = 3.0
 _RETRY_FOR_S: Final = 3.0
@@ -94,7 +96,8 @@ class RecentWrites:
     async def restore_missing(self, job_id: str) -> None:
         """Store a job again that Redis does not know, if this process has accepted it.
 
-        Raises QueueUnavailable soon after a failover if it has not, because another process may have. Raises
+        Raises QueueUnavailable if it has not: soon after a failover, because another process may have; for a
+        new id at any time, because a late Sentinel can leave this process at the old primary. Raises
         OutcomeUnknown if another job has the idempotency key by now.
         """
         await self._transport.follow_primary()  # the old one may still answer
@@ -105,6 +108,8 @@ class RecentWrites:
                 raise OutcomeUnknown("A failover has undone the job. Retry with the same idempotency key.")
         elif age_s < SETTLING_S:
             raise QueueUnavailable(MOVED)
+        elif is_younger(job_id, SETTLING_S):
+            raise QueueUnavailable(_TOO_NEW)
 
     async def check(self, *, everything: bool = False) -> None:
         """Store again what is missing: of everything after a failover, else of what is kept long enough."""

@@ -34,22 +34,40 @@ if structlog is not None:
 
 FIXTURES = Path(__file__).parent / "fixtures"
 QUARANTINED = "quarantined: "
+TRIED_TWICE = (
+    *("app", "browser", "cli", "clients", "deploy", "e2e"),
+    *("faults", "jobs", "monitoring", "telemetry", "workers"),
+)
+"""Folders whose tests wait for real processes, browsers and timers, which a busy machine can hold up.
+What a test computes is the same each time, so the other folders have one try."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the files with slow tests first, and let quarantined tests fail without failing the run.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Start the files with slow tests first, mark what gets a second try, and let quarantined tests fail.
 
     A slow file that starts last keeps one process busy while the others have nothing left to do.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
     items.sort(key=lambda item: item.path not in slow)
+    # Hosts for the GPU tests may lack the plugin.
+    tried_twice = TRIED_TWICE if config.pluginmanager.hasplugin("rerunfailures") else ()
     for item in items:
+        if item.path.relative_to(Path(__file__).parent).parts[0] in tried_twice:
+            item.add_marker(pytest.mark.flaky(reruns=1))
         if (marker := item.get_closest_marker("quarantined")) is not None:
             item.add_marker(pytest.mark.xfail(strict=False, reason=QUARANTINED + marker.args[0]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List every quarantined test at the end of the run, with its outcome."""
+    """List at the end of the run what needs repair: quarantined tests, and tests that failed once."""
+    failed = {report.nodeid for report in terminalreporter.getreports("failed")}
+    failed_once = [report for report in terminalreporter.getreports("rerun") if report.nodeid not in failed]
+    if failed_once:
+        terminalreporter.section("TESTS THAT FAILED ONCE: find out why", red=True, bold=True)
+        for report in failed_once:
+            terminalreporter.line(report.nodeid, red=True)
+            for text in (report.longreprtext, *(content for _, content in report.sections)):
+                terminalreporter.line(text)
     reports = [
         (outcome, report)
         for outcome, shown in (("failed", "xfailed"), ("passed", "xpassed"))

@@ -96,9 +96,9 @@ class RecentWrites:
     async def restore_missing(self, job_id: str) -> None:
         """Store a job again that Redis does not know, if this process has accepted it.
 
-        Raises QueueUnavailable if it has not: soon after a failover, because another process may have; for a
-        new id at any time, because a late Sentinel can leave this process at the old primary. Raises
-        OutcomeUnknown if another job has the idempotency key by now.
+        Otherwise raises QueueUnavailable soon after a failover, because another process may have accepted it.
+        A late Sentinel can leave this process at the old primary, so a new id raises it at any time.
+        Raises OutcomeUnknown if another job has the idempotency key by now.
         """
         await self._transport.follow_primary()  # the old one may still answer
         age_s = await self._primary_age(_RETRY_FOR_S)

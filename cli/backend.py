@@ -166,12 +166,14 @@ def result_of(task: Task, body: dict[str, Any]) -> Result:
             scores = (
                 ClassScore(score["class"], score["score"], score["ppl_text"]) for score in body["scores"]
             )
-            return ClassifyResult(body["label"], tuple(scores), warnings=warnings)
+            return ClassifyResult(
+                body["label"], tuple(scores), warnings=warnings, temperature=body.get("temperature", 1.0)
+            )
         case Task.RANK_IMAGES | Task.RANK_TEXTS:
             ranking = tuple(
                 RankedItem(item["index"], item["score"], item["ppl_text"], item["ppl_image"])
                 for item in body["ranking"]
             )
-            return RankingResult(ranking, warnings=warnings)
+            return RankingResult(ranking, warnings=warnings, temperature=body.get("temperature", 1.0))
         case Task.ANSWER:
             return AnswerResult(body["answer"], warnings=warnings)

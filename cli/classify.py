@@ -14,7 +14,6 @@ from cli.many_images import is_one_image, run_on_each
 from cli.option_groups import with_option_groups
 from cli.outputs import check_text_target, write_lines, write_text
 from cli.shared_options import BackendChoice
-from jobs.contract.probabilities import class_probabilities
 from jobs.contract.requests import Task
 from jobs.contract.results import ClassifyResult, ClassScore, Result
 
@@ -58,8 +57,7 @@ def classify(
 
 def _shares(result: ClassifyResult) -> list[tuple[ClassScore, float]]:
     """Return each score with its probability, in the order of the request."""
-    shares = class_probabilities(score.ppl_text for score in result.scores)
-    return list(zip(result.scores, shares, strict=True))
+    return list(zip(result.scores, result.probabilities(), strict=True))
 
 
 def _as_json(result: Result) -> dict[str, object]:

@@ -11,7 +11,6 @@ from cli.console import output, print_json, progress_bar
 from cli.inputs import read_image
 from cli.option_groups import with_option_groups
 from cli.shared_options import BackendChoice
-from jobs.contract.probabilities import probabilities
 from jobs.contract.requests import Task
 from jobs.contract.results import RankedItem, RankingResult
 
@@ -60,8 +59,7 @@ def _scores(item: RankedItem, probability: float) -> dict[str, float]:
 
 
 def _print(kind: str, names: list[str], result: RankingResult, *, as_json: bool) -> None:
-    shares = probabilities([item.score for item in result.ranking])
-    ranked = list(zip(result.ranking, shares, strict=True))
+    ranked = list(zip(result.ranking, result.probabilities(), strict=True))
     if as_json:
         print_json([{kind: names[item.index], **_scores(item, share)} for item, share in ranked])
         return

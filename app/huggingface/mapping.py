@@ -13,7 +13,6 @@ from app.huggingface.schemas import HubBody
 from app.openai.image_mapping import KEPT_SHARE
 from app.openai.parameters import Parameters
 from app.openai.sampling import given
-from jobs.contract.probabilities import class_probabilities
 from jobs.contract.requests import Task
 from jobs.contract.results import AnswerResult, ClassifyResult, FinishReason, Result, TextsResult
 from jobs.contract.worker_info import ModelInfo
@@ -103,8 +102,7 @@ def _classify(body: schemas.ZeroShotImageClassification, model: ModelInfo) -> Hu
 
     def replies(result: Result) -> list[LabelReply]:
         assert isinstance(result, ClassifyResult)
-        shares = class_probabilities(score.ppl_text for score in result.scores)
-        found = zip(result.scores, shares, strict=True)
+        found = zip(result.scores, result.probabilities(), strict=True)
         labels = [LabelReply(label=score.class_name, score=share) for score, share in found]
         return sorted(labels, key=lambda label: label.score, reverse=True)
 

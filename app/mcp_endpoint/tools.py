@@ -10,7 +10,6 @@ from pydantic_core import PydanticCustomError
 from app.errors import invalid
 from app.fields import ImageFile, OptionalText, Schema, Seed, Text
 from app.tasks.classify import MAX_CLASSES, ClassName
-from jobs.contract.probabilities import class_probabilities, probabilities
 from jobs.contract.requests import Task
 from jobs.contract.results import ClassifyResult, ImagesResult, RankingResult, Result, TextsResult
 from jobs.contract.worker_info import ModelInfo
@@ -131,20 +130,18 @@ def _texts(result: Result) -> dict[str, Any]:
 
 def _probabilities(result: Result) -> dict[str, Any]:
     assert isinstance(result, ClassifyResult)
-    shares = class_probabilities(score.ppl_text for score in result.scores)
     scores = [
         {"class": score.class_name, "probability": share}
-        for score, share in zip(result.scores, shares, strict=True)
+        for score, share in zip(result.scores, result.probabilities(), strict=True)
     ]
     return {"class": result.scores[result.label].class_name, "scores": scores}
 
 
 def _ranking(result: Result) -> dict[str, Any]:
     assert isinstance(result, RankingResult)
-    shares = probabilities([item.score for item in result.ranking])
     ranking = [
         {"index": item.index, "probability": share}
-        for item, share in zip(result.ranking, shares, strict=True)
+        for item, share in zip(result.ranking, result.probabilities(), strict=True)
     ]
     return {"ranking": ranking}
 

@@ -21,7 +21,6 @@ from app.openapi import BODY_ERRORS, COMPATIBLE_HEADERS, IDEMPOTENCY_KEY, body_o
 from app.reply_fields import JobId, ModelName, ReadTokens
 from app.services import services_of
 from app.tasks.base import WarningReply
-from jobs.contract.probabilities import probabilities
 from jobs.contract.requests import Task
 from jobs.contract.results import RankingResult
 
@@ -170,14 +169,13 @@ async def rerank(request: Request) -> Response:
         del body, fields
     status, result = await job.result(request)
     assert isinstance(result, RankingResult)
-    scores = probabilities([item.score for item in result.ranking])
     results = [
         RerankedItem(
             index=item.index,
             relevance_score=score,
             document={"text": text} if texts and (text := texts[item.index]) is not None else None,
         )
-        for item, score in zip(result.ranking[:top_n], scores, strict=False)
+        for item, score in zip(result.ranking[:top_n], result.probabilities(), strict=False)
     ]
     num_tokens = result.usage.input_tokens
     answer = RerankReply(

@@ -67,7 +67,9 @@ class ClassifyBody(Schema):
 
 class ClassScoreReply(Reply):
     class_name: str = Field(serialization_alias="class", description="The name, as in the request.")
-    probability: float = Field(0.0, description="Higher is better; they add up to 1. softmax(−log ppl_text).")
+    probability: float = Field(
+        0.0, description="Higher is better; they add up to 1. softmax(−log ppl_text ÷ temperature)."
+    )
     score: float = Field(
         description="softmax(ppl_text ÷ its Euclidean norm), as in the published package; lower is better."
     )
@@ -78,9 +80,14 @@ class ClassifyReply(TaskReply):
     label: int = Field(description="The index of the best class in `classes`, from 0.")
     scores: list[ClassScoreReply] = Field(description="Every class, in the order of the request.")
 
+    temperature: float = Field(
+        1.0,
+        description="Temperature of the probabilities, from the checkpoint. 1: they are not calibrated.",
+    )
+
     @model_validator(mode="after")
     def _add_probabilities(self) -> "ClassifyReply":
-        shares = class_probabilities(score.ppl_text for score in self.scores)
+        shares = class_probabilities((score.ppl_text for score in self.scores), self.temperature)
         for score, share in zip(self.scores, shares, strict=True):
             score.probability = share
         return self

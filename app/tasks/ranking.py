@@ -55,7 +55,7 @@ class RankedItemReply(Reply):
     index: int = Field(description="Index in the request, from 0.")
     probability: float = Field(
         0.0,
-        description="Higher is better; they add up to 1. softmax(−score).",
+        description="Higher is better; they add up to 1. softmax(−score ÷ temperature).",
     )
     score: float = Field(description="Score of both perplexities; lower is better.")
     ppl_text: float = Field(
@@ -71,9 +71,14 @@ class RankedItemReply(Reply):
 class RankingReply(TaskReply):
     ranking: list[RankedItemReply] = Field(description="Every item, best first.")
 
+    temperature: float = Field(
+        1.0,
+        description="Temperature of the probabilities, from the checkpoint. 1: they are not calibrated.",
+    )
+
     @model_validator(mode="after")
     def _add_probabilities(self) -> "RankingReply":
-        shares = probabilities([item.score for item in self.ranking])
+        shares = probabilities([item.score for item in self.ranking], self.temperature)
         for item, share in zip(self.ranking, shares, strict=True):
             item.probability = share
         return self

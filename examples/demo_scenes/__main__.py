@@ -1,5 +1,6 @@
 """Makes the larger demo checkpoint or measures it: `python -m examples.demo_scenes make | quality`."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,9 @@ import typer
 
 from examples.demo_checkpoint.card import FIGURES_FILE
 from examples.demo_scenes import card as model_card
-from examples.demo_scenes import quality as measurement
+from examples.demo_scenes import measuring
 from examples.demo_scenes.drawing import Cast
+from examples.demo_scenes.generation import set_probability_temperatures
 from examples.demo_scenes.recipe import FULL_MINUTES, Recipe, make_scenes
 from examples.demo_scenes.sets import load_sprites
 from examples.demo_scenes.things import load_things
@@ -68,11 +70,13 @@ def quality(  # noqa: PLR0917 - an argument for each option
     def measure() -> None:
         known = load_things(things)
         cast = Cast(known, load_sprites(known, work))
-        measurement.run(server, checkpoint, folder, cast, sample=sample, concurrency=concurrency)
+        measuring.run(server, checkpoint, folder, cast, sample=sample, concurrency=concurrency)
         if card:
             for name in (FIGURES_FILE, model_card.FAILURES_FILE):
                 copyfile(folder / name, checkpoint / name)
             model_card.add_figures(checkpoint)
+            temperatures = json.loads((folder / measuring.TEMPERATURES_FILE).read_text(encoding="utf-8"))
+            set_probability_temperatures(checkpoint, temperatures)
 
     _run(measure)
 

@@ -1,7 +1,7 @@
 """Writes generation_config.json of the checkpoint: its sampling settings, and examples for the playground."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,16 @@ def write_generation_config(folder: Path, cast: Cast, side: int) -> None:
         "text2text": TEXTS,
         "examples": _examples(cast, side),
     }
+    _write(folder, document)
+
+
+def set_probability_temperatures(folder: Path, temperatures: Mapping[str, float]) -> None:
+    """Write the temperature of the probabilities of each task into the file."""
+    document = json.loads((folder / GENERATION_CONFIG_FILE).read_text(encoding="utf-8"))
+    _write(folder, document | {task: {"temperature": value} for task, value in temperatures.items()})
+
+
+def _write(folder: Path, document: dict[str, Any]) -> None:
     parse_generation_config(document)
     with replace_file(folder / GENERATION_CONFIG_FILE) as temporary:
         temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

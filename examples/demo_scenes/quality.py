@@ -1,33 +1,24 @@
-"""Measures the quality of a served checkpoint over HTTP, with images and seeds not used in training.
-
-`make demo-scenes-quality` prints the table, and writes the figures as JSON and a contact sheet.
-"""
+"""Measurements of a served checkpoint over HTTP, with images and seeds not used in training."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-import httpx
 import torch
 from torch import Tensor
 
-from examples.demo_checkpoint.card import FIGURES_FILE
-from examples.demo_checkpoint.metrics import base64_png, pixels_of
-from examples.demo_checkpoint.quality import MEASURE_SEED, Measure, Server, print_line, print_table
-from examples.demo_scenes.card import FAILURES_FILE
+from examples.demo_checkpoint.quality import MEASURE_SEED
 from examples.demo_scenes.drawing import Cast
-from examples.demo_scenes.generation import example_scenes, prompt_of
+from examples.demo_scenes.generation import prompt_of
 from examples.demo_scenes.metrics import Recogniser
-from examples.demo_scenes.phrases import invented_word
 from examples.demo_scenes.scenes import Level, Scene, SceneSampler, SceneShares, below, held_out
+from examples.demo_scenes.server import CANDIDATES, SceneServer
 from examples.demo_scenes.things import STYLES
-from model.files.checkpoint import load_rudolph
 from training.augment import STRONG
 from training.sheets import save_sheet
-from training.state import replace_file, step_generator
+from training.state import step_generator
 
 NOTHING = SceneShares(styled=0, coloured=0, small=0, placed=0, number=0, pair=0, on_ground=0)
 KINDS: dict[Level, SceneShares] = {
@@ -38,26 +29,11 @@ KINDS: dict[Level, SceneShares] = {
     "number": replace(NOTHING, number=1.0),
     "pair": replace(NOTHING, pair=1.0),
 }
-CANDIDATES = 8
 TRIES = 4000
 SHEET_COLUMNS = 16
 
 Item = TypeVar("Item")
-
-
-class SceneServer(Server):
-    """A client that leaves the sampling to the defaults of the checkpoint."""
-
-    async def images(self, prompt: str, seed: int, *, count: int = 1, candidates: int = 1) -> list[Tensor]:
-        """Return the best `count` of `candidates` images, each of shape (3, side, side), in [0, 1]."""
-        body = {"prompt": prompt, "n": count, "candidates": max(count, candidates), "seed": seed}
-        reply = await self._post("/v1/text2image", body)
-        return [pixels_of(image["b64_json"]) for image in reply["images"]]
-
-    async def best_caption(self, image: Tensor, seed: int) -> str:
-        """Return the best of eight captions."""
-        body = {"image": base64_png(image), "n": 1, "candidates": CANDIDATES, "seed": seed}
-        return str((await self._post("/v1/image2text", body))["texts"][0]["text"])
+Value = TypeVar("Value")
 
 
 @dataclass
@@ -104,7 +80,7 @@ class SceneQuality:
         """Return the share of moved images whose best caption of eight has the name of the thing."""
 
         async def right(thing: int) -> bool:
-            caption = await self.server.best_caption(self._moved(thing, 1), MEASURE_SEED + thing)
+            caption = await self.server.best_caption(self.moved(thing, 1), MEASURE_SEED + thing)
             expected = self.cast.things[thing].name
             words = caption.replace("ё", "е").split()
             is_right = set(expected.replace("ё", "е").split()) <= set(words)
@@ -116,9 +92,9 @@ class SceneQuality:
         """Return the share of moved images whose class is chosen among `num_classes`."""
 
         async def right(thing: int) -> bool:
-            classes = self._with_others(thing, num_classes, "classes")
+            classes = self.with_others(thing, num_classes, "classes")
             names = [self.cast.things[index].name for index in classes]
-            label = await self.server.classify(self._moved(thing, 2), names)
+            label = await self.server.classify(self.moved(thing, 2), names)
             return self._noted(
                 name, f"{self.cast.things[thing].name}: {names[label]}", classes[label] == thing
             )
@@ -129,8 +105,8 @@ class SceneQuality:
         """Return the share of names whose image ranks first among ten moved images."""
 
         async def right(thing: int) -> bool:
-            others = self._with_others(thing, 10, "ranking")
-            images = torch.stack([self._moved(other, 3) for other in others])
+            others = self.with_others(thing, 10, "ranking")
+            images = torch.stack([self.moved(other, 3) for other in others])
             best = others[await self.server.rank(self.cast.things[thing].name, images)]
             text = f"{self.cast.things[thing].name}: {self.cast.things[best].name}"
             return self._noted(name, text, best == thing)
@@ -158,6 +134,15 @@ class SceneQuality:
         order = torch.randperm(len(self.cast.things), generator=step_generator(MEASURE_SEED, 0)).tolist()
         return order[: self.sample]
 
+    async def each(self, items: Sequence[Item], value: Callable[[Item], Awaitable[Value]]) -> list[Value]:
+        """Return the value of each item; some are asked for at a time."""
+
+        async def gated(item: Item) -> Value:
+            async with self._gate:
+                return await value(item)
+
+        return await asyncio.gather(*[gated(item) for item in items])
+
     async def sheet(self, path: Path) -> None:
         """Write a contact sheet: eight candidates of some names, then held-out scenes of each level."""
         rows: list[Tensor] = []
@@ -178,104 +163,18 @@ class SceneQuality:
         return 100.0 * await self._mean(items, right)
 
     async def _mean(self, items: Sequence[Item], value: Callable[[Item], Awaitable[float]]) -> float:
-        async def gated(item: Item) -> float:
-            async with self._gate:
-                return await value(item)
-
-        values = await asyncio.gather(*[gated(item) for item in items])
+        values = await self.each(items, value)
         return sum(values) / max(1, len(values))
 
-    def _moved(self, thing: int, kind: int) -> Tensor:
+    def moved(self, thing: int, kind: int) -> Tensor:
         """Return a new random view of a thing in a random style."""
         random = step_generator(MEASURE_SEED, thing, f"view {kind}")
         scene = Scene((thing,), below(len(STYLES), random))
         return self.cast.draw([scene], self.side, STRONG, random)[0]
 
-    def _with_others(self, thing: int, count: int, stream: str) -> list[int]:
+    def with_others(self, thing: int, count: int, stream: str) -> list[int]:
         """Return up to `count` things in random order, with this one."""
         random = step_generator(MEASURE_SEED, thing, stream)
         order = torch.randperm(len(self.cast.things), generator=random).tolist()
         chosen = [thing, *(other for other in order if other != thing)][:count]
         return [chosen[place] for place in torch.randperm(len(chosen), generator=random).tolist()]
-
-
-async def measure(quality: SceneQuality) -> list[Measure]:
-    """Run all measurements, and print each result."""
-    measures: list[Measure] = []
-
-    async def add(
-        name: str,
-        value: Awaitable[float],
-        count: int,
-        targets: tuple[float, float] | None = None,
-        unit: str = "%",
-    ) -> float:
-        must, aim = targets or (None, None)
-        measures.append(Measure(name, round(await value, 2), unit, count, must, aim))
-        print_line(measures[-1])
-        return measures[-1].value
-
-    names = quality.names()
-    for title, candidates, targets in (("n = 1", 1, (93, 98)), ("best of 8", CANDIDATES, (97, 99))):
-        name = f"right thing, {title}"
-        await add(name, quality.drawing(name, names, candidates), len(names), targets)
-    await add("styles among 8 candidates", quality.variety(), len(names), (3, 4), "styles")
-    word = invented_word(step_generator(MEASURE_SEED, 0, "unknown"))
-    name = f"right thing after an unknown word («{word}»)"
-    await add(name, quality.drawing(name, names, word=word), len(names))
-    goals: dict[Level, tuple[float, float]] = {
-        "colour": (75, 90),
-        "pair": (50, 80),
-        "place": (80, 95),
-        "number": (80, 95),
-    }
-    for level in KINDS:
-        for seen in (True, False):
-            scenes = quality.scenes(level, seen=seen)
-            name = f"{level}, {'compositions of the training data' if seen else 'new compositions'}"
-            await add(name, quality.drawing(name, scenes), len(scenes), None if seen else goals.get(level))
-    pairs = quality.scenes("pair", seen=False)
-    name = "pair, new compositions, best of 8"
-    best = await add(name, quality.drawing(name, pairs, CANDIDATES), len(pairs))
-    alone = next(measure.value for measure in measures if measure.name == "pair, new compositions")
-
-    async def gain() -> float:
-        return best - alone
-
-    await add("gain of best of 8 on new pairs", gain(), len(pairs), (10, 15), "points")
-    name = "caption names the thing, best of 8"
-    await add(name, quality.captions(name), len(names), (88, 95))
-    for num_classes, targets in ((20, (96, 99)), (200, (85, 93))):
-        name = f"classification among {num_classes}"
-        await add(name, quality.classification(name, num_classes), len(names), targets)
-    name = "right image first of 10 in a ranking"
-    await add(name, quality.ranking(name), len(names), (93, 98))
-    examples = example_scenes(quality.cast.things)
-    name = "prompts of the playground"
-    await add(name, quality.drawing(name, examples), len(examples), (100, 100))
-    return measures
-
-
-async def run_async(
-    url: str, cast: Cast, side: int, folder: Path, *, sample: int, concurrency: int
-) -> list[Measure]:
-    """Measure the server at `url`; write the figures, the failures and the contact sheet to `folder`."""
-    async with httpx.AsyncClient(base_url=url, timeout=600.0) as client:
-        quality = SceneQuality(SceneServer(client), cast, side, min(sample, len(cast.things)), concurrency)
-        measures = await measure(quality)
-        await quality.sheet(folder / "contact-sheet.png")
-    figures = [asdict(line) for line in measures]
-    for name, document in ((FIGURES_FILE, figures), (FAILURES_FILE, quality.failures)):
-        with replace_file(folder / name) as temporary:
-            temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return measures
-
-
-def run(
-    url: str, checkpoint: Path, folder: Path, cast: Cast, *, sample: int, concurrency: int
-) -> list[Measure]:
-    """Measure the server at `url`, which serves `checkpoint`, and print the table."""
-    side = load_rudolph(checkpoint).output_side
-    measured = asyncio.run(run_async(url, cast, side, folder, sample=sample, concurrency=concurrency))
-    print_table(measured)
-    return measured

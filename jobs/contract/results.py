@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from jobs.contract.probabilities import class_probabilities, probabilities
+
 FinishReason = Literal["stop", "length"]
 """stop: the model ended the text, or a stop sequence was found. length: the text was cut."""
 
@@ -87,6 +89,12 @@ class RankingResult(msgspec.Struct, frozen=True, tag="ranking"):
     """Best first."""
     usage: Usage = Usage()
     warnings: Warnings = ()
+    temperature: float = 1.0
+    """Of the probabilities, calibrated with the checkpoint; 1: not calibrated."""
+
+    def probabilities(self) -> list[float]:
+        """Return the probability of each item, best first; they add up to 1."""
+        return probabilities([item.score for item in self.ranking], self.temperature)
 
 
 class ClassifyResult(msgspec.Struct, frozen=True, tag="classes"):
@@ -96,6 +104,12 @@ class ClassifyResult(msgspec.Struct, frozen=True, tag="classes"):
     """In the order of the request."""
     usage: Usage = Usage()
     warnings: Warnings = ()
+    temperature: float = 1.0
+    """Of the probabilities, calibrated with the checkpoint; 1: not calibrated."""
+
+    def probabilities(self) -> list[float]:
+        """Return the probability of each class, in the order of the request; they add up to 1."""
+        return class_probabilities([score.ppl_text for score in self.scores], self.temperature)
 
 
 class AnswerResult(msgspec.Struct, frozen=True, tag="answer"):

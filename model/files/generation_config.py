@@ -2,12 +2,14 @@
 
 `do_sample` and the settings of `SamplingDefaults` at the top level have their meaning in transformers, and
 apply to every task. A section named after a task (`text2image`, `image2text`, `text2text`) overrides them for
-that task. `examples` holds request bodies by task. See docs/adr/0015-generation-config.md.
+that task. The sections `classify`, `rank_images` and `rank_texts` have one setting, the `temperature` of the
+probabilities. It affects no order and no other score. `examples` holds request bodies by task.
+See docs/adr/0015-generation-config.md.
 """
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ _log = logging.getLogger(__name__)
 GENERATION_CONFIG_FILE = "generation_config.json"
 AUTO, NONE = "auto", "none"
 SAMPLED_TASKS = ("text2image", "image2text", "text2text")
-TASKS = (*SAMPLED_TASKS, "rank_images", "rank_texts", "classify", "answer")
+SCORED_TASKS = ("rank_images", "rank_texts", "classify")
+TASKS = (*SAMPLED_TASKS, *SCORED_TASKS, "answer")
 MAX_EXAMPLES_BYTES = 64 * 1024
 """Every heartbeat of a worker carries the examples."""
 # Fields that transformers writes and that decide nothing here.
@@ -86,12 +89,13 @@ def parse_generation_config(document: Any) -> GenerationConfig:
     is a misspelt section.
     """
     source = _object(document, "The file")
-    known = {*SAMPLED_TASKS, *_SAMPLING_FIELDS, "examples"}
+    known = {*SAMPLED_TASKS, *SCORED_TASKS, *_SAMPLING_FIELDS, "examples"}
     unknown = sorted(source.keys() - known - _IGNORED_FIELDS)
     for name in unknown:
         if isinstance(source[name], dict):
             raise GenerationConfigError(
-                f"{name} is not a section. The sections are {', '.join(SAMPLED_TASKS)} and examples."
+                f"{name} is not a section. The sections are "
+                f"{', '.join((*SAMPLED_TASKS, *SCORED_TASKS))} and examples."
             )
     if unknown:
         _log.warning("%s: ignored the unknown fields %s", GENERATION_CONFIG_FILE, ", ".join(unknown))
@@ -99,16 +103,26 @@ def parse_generation_config(document: Any) -> GenerationConfig:
     _sampling(shared, "")
     sampling: dict[str, SamplingDefaults] = {}
     for task in SAMPLED_TASKS:
-        section = _object(source.get(task, {}), task)
-        if extra := sorted(section.keys() - set(_SAMPLING_FIELDS)):
-            names = ", ".join(_SAMPLING_FIELDS)
-            raise GenerationConfigError(f"{task}.{extra[0]} is unknown. A section may have {names}.")
+        section = _section(source, task, _SAMPLING_FIELDS)
         _sampling(section, f"{task}.")
         sampling[task] = _sampling({**shared, **section}, f"{task}.")
     return GenerationConfig(
         sampling={task: values for task, values in sampling.items() if values != SamplingDefaults()},
+        probability_temperature={
+            task: temperature
+            for task in SCORED_TASKS
+            if (temperature := _sampling(_section(source, task, ("temperature",)), f"{task}.").temperature)
+        },
         examples=_examples(source.get("examples", {})),
     )
+
+
+def _section(source: Mapping[str, Any], task: str, known: Sequence[str]) -> Mapping[str, Any]:
+    section = _object(source.get(task, {}), task)
+    if extra := sorted(section.keys() - set(known)):
+        names = ", ".join(known)
+        raise GenerationConfigError(f"{task}.{extra[0]} is unknown. The section may have {names}.")
+    return section
 
 
 def _sampling(source: Mapping[str, Any], prefix: str) -> SamplingDefaults:

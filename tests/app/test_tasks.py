@@ -172,8 +172,9 @@ def test_probabilities_are_higher_for_the_better_and_add_up_to_one(http: httpx.C
 
 
 def test_a_probability_is_the_softmax_of_the_negative_log_perplexity() -> None:
-    shares = class_probabilities((2.0, 4.0, 8.0))
+    shares = class_probabilities((2.0, 4.0, 8.0), 1.0)
     assert shares == pytest.approx([4 / 7, 2 / 7, 1 / 7])
-    assert class_probabilities((2.0, math.inf)) == pytest.approx([1, 0])
-    assert class_probabilities((0.0, math.nan)) == [0.5, 0.5]
-    assert class_probabilities((2.0, 0.0)) == pytest.approx([1, 0])
+    assert class_probabilities((2.0, 4.0, 8.0), 0.5) == pytest.approx([16 / 21, 4 / 21, 1 / 21])
+    assert class_probabilities((2.0, math.inf), 1.0) == pytest.approx([1, 0])
+    assert class_probabilities((0.0, math.nan), 1.0) == [0.5, 0.5]
+    assert class_probabilities((2.0, 0.0), 1.0) == pytest.approx([1, 0])

@@ -5,7 +5,15 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from jobs.contract.requests import ClassifyRequest, Codes, RankedImage, RankImagesRequest, RankTextsRequest
+from jobs.contract.requests import (
+    ClassifyRequest,
+    Codes,
+    RankedImage,
+    RankImagesRequest,
+    RankTextsRequest,
+    Request,
+    task_of,
+)
 from jobs.contract.results import ClassifyResult, ClassScore, RankedItem, RankingResult, Usage, Warnings
 from model.rudolph import Rudolph
 from model.tasks import (
@@ -35,7 +43,8 @@ def rank_images(request: RankImagesRequest, rudolph: Rudolph) -> Generator[Work,
     work = image_ranking(prompts, request.text, pictures)
     scored = yield from score(work)
     warnings = text_warnings(("text", prompts.right_fit(request.text)))
-    return _ranking(scored.ppl_right, scored.ppl_image, IMAGE_RANKING_TEXT_WEIGHT, work, warnings)
+    ranking = _ranking(scored.ppl_right, scored.ppl_image, IMAGE_RANKING_TEXT_WEIGHT)
+    return RankingResult(ranking, _usage(work), warnings, _temperature(rudolph, request))
 
 
 def rank_texts(request: RankTextsRequest, rudolph: Rudolph) -> Generator[Work, WorkResult, RankingResult]:
@@ -50,8 +59,8 @@ def rank_texts(request: RankTextsRequest, rudolph: Rudolph) -> Generator[Work, W
     work = text_ranking(prompts, list(request.texts), codes)
     scored = yield from score(work)
     fits = [(f"texts[{index}]", prompts.left_fit(text)) for index, text in enumerate(request.texts)]
-    warnings = text_warnings(*fits)
-    return _ranking(scored.ppl_left, scored.ppl_image, TEXT_RANKING_TEXT_WEIGHT, work, warnings)
+    ranking = _ranking(scored.ppl_left, scored.ppl_image, TEXT_RANKING_TEXT_WEIGHT)
+    return RankingResult(ranking, _usage(work), text_warnings(*fits), _temperature(rudolph, request))
 
 
 def classify(request: ClassifyRequest, rudolph: Rudolph) -> Generator[Work, WorkResult, ClassifyResult]:
@@ -73,6 +82,7 @@ def classify(request: ClassifyRequest, rudolph: Rudolph) -> Generator[Work, Work
         ),
         usage=Usage(len(codes) + num_texts, 0, len(codes)),
         warnings=_class_warnings(request, prompts),
+        temperature=_temperature(rudolph, request),
     )
 
 
@@ -114,19 +124,24 @@ def _class_warnings(request: ClassifyRequest, prompts: Prompts) -> Warnings:
     return text_warnings(*fits)
 
 
-def _ranking(
-    ppl_text: Tensor | None, ppl_image: Tensor | None, text_weight: float, work: Score, warnings: Warnings
-) -> RankingResult:
+def _ranking(ppl_text: Tensor | None, ppl_image: Tensor | None, text_weight: float) -> tuple[RankedItem, ...]:
     assert ppl_text is not None
     assert ppl_image is not None
     scores: list[float] = combined_scores(ppl_text, ppl_image, text_weight).tolist()
     texts: list[float] = ppl_text.tolist()
     images: list[float] = ppl_image.tolist()
     order = sorted(range(len(scores)), key=scores.__getitem__)
+    return tuple(RankedItem(index, scores[index], texts[index], images[index]) for index in order)
+
+
+def _usage(work: Score) -> Usage:
     num_codes = sum(len(sequence.image) for sequence in work.sequences)
     num_read = num_codes + sum(num_tokens(s.left) + len(s.right) for s in work.sequences)
-    ranking = tuple(RankedItem(index, scores[index], texts[index], images[index]) for index in order)
-    return RankingResult(ranking, Usage(num_read, 0, num_codes), warnings)
+    return Usage(num_read, 0, num_codes)
+
+
+def _temperature(rudolph: Rudolph, request: Request) -> float:
+    return rudolph.generation.probability_temperature.get(task_of(request), 1.0)
 
 
 def _all_codes(

@@ -36,6 +36,12 @@ def test_without_sampling_the_likeliest_token_is_taken() -> None:
     assert read.sampling["text2image"].top_k == 50
 
 
+def test_the_temperature_of_probabilities_is_that_of_its_section_alone() -> None:
+    read = parse_generation_config({"temperature": 0.7, "classify": {"temperature": 0.3}, "rank_texts": {}})
+    assert read.probability_temperature == {"classify": 0.3}
+    assert "classify" not in read.sampling
+
+
 def test_examples_are_request_bodies() -> None:
     examples = {"text2image": [{"prompt": "сова"}], "classify": [{"classes": ["кот", "дом"]}]}
     assert parse_generation_config({"examples": examples}).examples == examples
@@ -63,6 +69,8 @@ def test_fields_of_transformers_are_ignored(caplog: pytest.LogCaptureFixture) ->
         ({"image2text": {"top_k": 1.5}}, "image2text.top_k must be an integer from 0 to 65536"),
         ({"text2text": {"do_sample": "yes"}}, "text2text.do_sample must be true or false"),
         ({"text2text": {"temperatur": 1}}, "text2text.temperatur is unknown"),
+        ({"classify": {"temperature": 0}}, "classify.temperature must be a number from 0.01 to 10"),
+        ({"classify": {"top_k": 5}}, "classify.top_k is unknown. The section may have temperature."),
         ({"text2text": 1}, "text2text must be an object"),
         ({"text2imag": {"top_k": 1}}, "text2imag is not a section"),
         ({"examples": []}, "examples must be an object"),

@@ -61,11 +61,11 @@ def _examples(emoji: EmojiSet, side: int) -> dict[str, list[dict[str, Any]]]:
         ground = [background.words for background in BACKGROUNDS].index(words)
         return data_uri(to_image(emoji.draw([(index, ground)], side)[0]), "webp", quality=QUALITY)
 
-    redrawn = {"image": image(CAT_ON_BLUE), "mask": lower_half(side)}
+    redrawn = {"image": image(STRAWBERRY), "mask": lower_half(side)}
     return {
         "text2image": [
             *({"prompt": prompt} for prompt in PROMPTS),
-            {"prompt": "кошка на синем фоне", "image_prompt": redrawn},
+            {"prompt": "клубника", "image_prompt": redrawn},
         ],
         "image2text": [{"image": image(pair)} for pair in (OWL, STRAWBERRY, CAT_ON_BLUE)],
         "text2text": [{"prompt": prompt} for prompt in ("морда", "красное", "желтый цветок")],

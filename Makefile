@@ -28,6 +28,7 @@ SOURCE ?=
 QUALITY_PORT ?= 18765
 # Test files that run in parallel, in the order in which tests/conftest.py sorts them.
 TEST_PROCESSES ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help:  ## Show this list
@@ -43,7 +44,12 @@ install: $(STAMPS)/run  ## Build the environment that serves (.venv)
 .PHONY: test
 test: $(STAMPS)/dev $(STAMPS)/reference  ## Run the tests (make test ARGS="tests/jobs -k lease", TEST_PROCESSES=0)
 	@sh scripts/install_test_tools.sh
-	@exec $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@exec $(PYTEST) -m "not nightly" $(ARGS)
+
+.PHONY: test-all
+test-all: $(STAMPS)/dev $(STAMPS)/reference  ## Also run the tests that are marked "nightly"
+	@sh scripts/install_test_tools.sh
+	@exec $(PYTEST) $(ARGS)
 
 .PHONY: test-clients
 test-clients: $(STAMPS)/dev $(STAMPS)/clients  ## Run real clients against a server, and write their table in docs/clients.md

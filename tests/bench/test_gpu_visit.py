@@ -56,6 +56,7 @@ Visit = tuple[Path, subprocess.CompletedProcess[str]]
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)  # the run itself is part of the first test
 def test_every_step_of_the_visit_succeeds(visit: Visit) -> None:
     out, done = visit
@@ -65,6 +66,7 @@ def test_every_step_of_the_visit_succeeds(visit: Visit) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_every_section_of_the_benchmark_is_complete(visit: Visit) -> None:
     document = json.loads((visit[0] / "gpu.json").read_text(encoding="utf-8"))
     assert {name: section["state"] for name, section in document["sections"].items()} == dict.fromkeys(
@@ -79,6 +81,7 @@ def test_every_section_of_the_benchmark_is_complete(visit: Visit) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_checks_of_the_benchmark_hold(visit: Visit) -> None:
     rows = json.loads((visit[0] / "gpu.json").read_text(encoding="utf-8"))["rows"]
     by_name = {row["name"]: row.get("value") for row in rows}
@@ -93,6 +96,7 @@ def test_checks_of_the_benchmark_hold(visit: Visit) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_server_was_measured_and_stopped(visit: Visit) -> None:
     rows = json.loads((visit[0] / "server.json").read_text(encoding="utf-8"))["rows"]
     assert [row["name"] for row in rows] == [

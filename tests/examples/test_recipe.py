@@ -23,6 +23,7 @@ SHORT = Recipe(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(not DEFAULT_FONT.exists(), reason=f"{DEFAULT_FONT} is missing: fonts-noto-color-emoji")
 def test_stages_lead_to_a_checkpoint_and_are_not_repeated(tmp_path: Path) -> None:
     work, first, second = tmp_path / "work", tmp_path / "first", tmp_path / "second"

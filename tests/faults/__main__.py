@@ -56,7 +56,7 @@ def _program(name: str) -> Path:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="the size that make test runs")
+    parser.add_argument("--short", action="store_true", help="the size that make test-all runs")
     parser.add_argument("--only", nargs="+", default=[], help="rows whose name contains one of these words")
     parser.add_argument("--resume", action="store_true", help="leave out what the report says has passed")
     parser.add_argument("--program", type=_program, help="Redis server to run; default: the packaged one")

@@ -1,4 +1,4 @@
-"""The fault table: every row with its short size, for `make test`, and its full one, for `make chaos`."""
+"""The fault table: every row with its short size, for `make test-all`, and its full one, for `make chaos`."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ class Row:
     short: Scale
     full: Scale
     on_every_server: bool = False
-    """In `make test`, too, on each program that is found: what it survives is its own doing."""
+    """In `make test-all` on each program that is found: what it survives is its own doing."""
+    nightly: bool = False
+    """The short form is part of `make test-all` only."""
     why_not: Callable[[], str | None] = lambda: None
     """Returns why the row cannot run on this machine; None if it can."""
 
@@ -38,13 +40,13 @@ class Row:
         return (self.fault.__doc__ or "").strip()
 
 
-def _on_hosts(fault: Fault, faults: int, *, on_every_server: bool = False) -> Row:
+def _on_hosts(fault: Fault, faults: int, *, on_every_server: bool = False, nightly: bool = False) -> Row:
     """A row of three hosts: one fault in its short form.
 
     The lease is longer than the time in which a result that a client has seen is restored, as by default.
     """
     short, full = Scale(jobs=0, faults=1, lease_s=5.0), Scale(jobs=0, faults=faults, lease_s=5.0)
-    return Row(fault, short, full, on_every_server, why_not=why_no_hosts)
+    return Row(fault, short, full, on_every_server, nightly, why_not=why_no_hosts)
 
 
 ROWS = (
@@ -76,15 +78,16 @@ ROWS = (
     Row(topology_faults.failover, Scale(jobs=200, faults=1), Scale(jobs=3_000, faults=5)),
     Row(topology_faults.cut_link, Scale(jobs=150, faults=1), Scale(jobs=3_000, faults=5)),
     _on_hosts(failover_faults.planned_failover, 20, on_every_server=True),
-    _on_hosts(failover_faults.planned_failover_with_one_replica, 20),
-    _on_hosts(failover_faults.switchover_with_paused_writes, 5),
-    _on_hosts(failover_faults.failover_during_commits, 10),
-    _on_hosts(failover_faults.killed_primary_with_one_replica, 3, on_every_server=True),
+    _on_hosts(failover_faults.planned_failover_with_one_replica, 20, nightly=True),
+    _on_hosts(failover_faults.switchover_with_paused_writes, 5, nightly=True),
+    _on_hosts(failover_faults.failover_during_commits, 10, nightly=True),
+    _on_hosts(failover_faults.killed_primary_with_one_replica, 3, on_every_server=True, nightly=True),
     _on_hosts(failover_faults.lost_host, 3),
     Row(
         release_faults.rolling_upgrade,
         Scale(jobs=0, faults=2, lease_s=5.0),
         Scale(jobs=0, faults=10, lease_s=5.0),
+        nightly=True,
         why_not=release_faults.why_no_release,
     ),
     Row(topology_faults.over_a_cluster, Scale(jobs=100, faults=0), Scale(jobs=2_000, faults=0)),

@@ -16,7 +16,12 @@ def silent(_: str, __: int, ___: int) -> None:
 def _cases() -> list[object]:
     first, *others = [server.path for server in installed_servers()]
     return [
-        pytest.param(row, program, id=f"{row.fault.__name__}-{program.name}")
+        pytest.param(
+            row,
+            program,
+            id=f"{row.fault.__name__}-{program.name}",
+            marks=[pytest.mark.nightly] if row.nightly or program != first else [],
+        )
         for row in ROWS
         for program in (first, *(others if row.on_every_server else ()))
     ]

@@ -7,7 +7,7 @@ import pytest
 from tests.fuzz.campaign import KEY, Campaign
 from tests.support.servers import serving
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900)]
 WANTED = 200
 CASES = 1500
 """The first round also sends every value that the document's bounds suggest."""

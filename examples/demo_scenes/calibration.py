@@ -62,9 +62,9 @@ def _tensors(judged: Sequence[Judged]) -> tuple[Tensor, Tensor]:
 
 
 def calibrated(judged: Sequence[Judged]) -> Calibration:
-    """Fit on every second choice, and measure on the others."""
+    """Fit on every second choice, and measure on the others; on all if there is one choice only."""
     temperature = fit_temperature(judged[::2])
-    others = judged[1::2]
+    others = judged[1::2] or judged
     return Calibration(
         temperature, confidence_gap(others, 1.0), confidence_gap(others, temperature), len(others)
     )

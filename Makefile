@@ -90,12 +90,20 @@ bench-clients: $(STAMPS)/dev  ## Measure the cost of clients that disconnect or 
 	@exec $(BIN)/python -m bench.clients $(ARGS)
 
 .PHONY: demo-checkpoint
-demo-checkpoint: $(STAMPS)/train  ## Train the demo checkpoint from nothing (two hours on two cores); a stopped run resumes
+demo-checkpoint: $(STAMPS)/train  ## Train the demo checkpoint from nothing; a stopped run resumes
 	@exec $(BIN)/python -m examples.demo_checkpoint make $(or $(MODEL),checkpoints/demo) --work runs/demo $(ARGS)
 
 .PHONY: demo-quality
 demo-quality: $(STAMPS)/train  ## Serve the demo checkpoint and measure it over HTTP
-	@exec sh examples/demo_checkpoint/quality.sh $(BIN) $(or $(MODEL),checkpoints/demo) $(QUALITY_PORT) $(ARGS)
+	@exec sh examples/demo_checkpoint/quality.sh $(BIN) examples.demo_checkpoint $(or $(MODEL),checkpoints/demo) $(QUALITY_PORT) $(ARGS)
+
+.PHONY: demo-scenes
+demo-scenes: $(STAMPS)/train  ## Train the larger demo checkpoint (two hours on two cores); a stopped run resumes
+	@exec $(BIN)/python -m examples.demo_scenes make $(or $(MODEL),runs/scenes/checkpoint) --work runs/scenes $(ARGS)
+
+.PHONY: demo-scenes-quality
+demo-scenes-quality: $(STAMPS)/train  ## Serve the larger demo checkpoint and measure it over HTTP
+	@exec sh examples/demo_checkpoint/quality.sh $(BIN) examples.demo_scenes $(or $(MODEL),runs/scenes/checkpoint) $(QUALITY_PORT) $(ARGS)
 
 .PHONY: reference
 reference: $(STAMPS)/dev  ## Write the references and tables of the documents from the code

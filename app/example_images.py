@@ -16,7 +16,7 @@ OTHER_IMAGE = (
     "cklzpF5dCMAh6ohuC1ni4+sVmXxKQ6+1z8Y9zpuBxljrMWNWZ0QCapP9UTS6M2aoHH/swEh4gjdGJJMoupyz052Kk5JJMjDQmybT"
     "dS/KR8h53FoKLaiQTxCznhmpLbGC3AAAAA="
 )
-"""An owl on green, 64 × 64 px: «сова на зелёном фоне»."""
+"""An owl on green, 64 × 64 px: «сова на зеленом фоне»."""
 EXAMPLE_MASK = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAQAAAAAYLlVAAAAMElEQVR42u3OMQEAAAgDoGn/zhpjDy"
     "RgcqnaREBAQEBAQEBAQEBAQEBAAAAAAKDrATwcAT/zEvCYAAAAAElFTkSuQmCC"

@@ -34,7 +34,7 @@ _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """The server asks itself, which no proxy can do for it."""
 OBJECTS_PER_COLLECTION = 20_000
 """New objects per garbage collection. With the default of 700, collections took a tenth of the time."""
-EXAMPLE = '{"prompt": "кот на синем фоне"}'
+EXAMPLE = '{"prompt": "кошка на синем фоне"}'
 """A prompt that the demo checkpoint draws well. Every checkpoint accepts it."""
 
 

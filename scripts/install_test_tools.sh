@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the missing programs that the tests need: curl, a Redis server, Chromium, Prometheus, nginx, HAProxy.
-# Needs root and apt-get. Without them the tests that need a program skip and name it.
+# Installs the missing programs that the tests need: curl, a Redis server, Chromium, Prometheus, nginx, HAProxy, an
+# emoji font. Needs root and apt-get. Without them the tests that need a program skip and name it.
 set -u
 
 missing=""
@@ -10,6 +10,7 @@ command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v prometheus >/dev/null 2>&1 && command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
 command -v nginx >/dev/null 2>&1 || missing="$missing nginx"
 command -v haproxy >/dev/null 2>&1 || missing="$missing haproxy"
+[ -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ] || missing="$missing fonts-noto-color-emoji"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

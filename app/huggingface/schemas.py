@@ -151,7 +151,7 @@ class LabelParameters(HubPart):
         BeforeValidator(_labels, json_schema_input_type=_Labels),
         Field(
             description="2–1,000 labels; also as one text with commas between them.",
-            examples=[["кот", "дом"]],
+            examples=[["кошка", "дом"]],
         ),
     ]
     hypothesis_template: Annotated[
@@ -237,7 +237,7 @@ class ContinueParameters(GenerationParameters):
 class TextGeneration(HubBody):
     """Continue a text."""
 
-    example = {"inputs": "маленький", "parameters": {"max_new_tokens": 8}}  # noqa: RUF012
+    example = {"inputs": "морда", "parameters": {"max_new_tokens": 8}}  # noqa: RUF012
 
     inputs: Beginning
     parameters: ContinueParameters = Field(default_factory=ContinueParameters)

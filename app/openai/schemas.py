@@ -257,6 +257,6 @@ EXAMPLES: Mapping[type[OpenAIBody], dict[str, Any]] = {
     EditsBody: {"prompt": "клубника", "image": EXAMPLE_IMAGE, "mask": EXAMPLE_MASK},
     VariationsBody: {"image": EXAMPLE_IMAGE, "n": 1},
     ChatBody: {"messages": [{"role": "user", "content": [_EXAMPLE_PART]}]},
-    CompletionBody: {"prompt": "маленький", "n": 2},
+    CompletionBody: {"prompt": "морда", "n": 2},
 }
 """A body of each POST route, for the OpenAPI document."""

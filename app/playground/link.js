@@ -1,4 +1,4 @@
-// A tab and the texts of its form as the fragment of an address: #draw?prompt=кот&seed=7. Images are not part of it.
+// A tab and the texts of its form as the fragment of an address: #draw?prompt=кошка&seed=7. Images are not part of it.
 
 // The address of the form as it is. Fields with their default value are left out.
 export function linkOf(tab, values, form) {

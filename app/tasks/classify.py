@@ -36,7 +36,7 @@ class ClassifyBody(Schema):
 
     image: ImageFile
     classes: list[ClassName] = Field(
-        min_length=2, max_length=MAX_CLASSES, description="2–1,000 names.", examples=[["кот", "собака"]]
+        min_length=2, max_length=MAX_CLASSES, description="2–1,000 names.", examples=[["кошка", "собака"]]
     )
     template: OptionalText = Field(
         "{}",
@@ -106,7 +106,7 @@ class Classify(TaskRoute[ClassifyBody]):
     reply = ClassifyReply
     example: ClassVar[dict[str, Any]] = {
         "image": EXAMPLE_IMAGE,
-        "classes": ["кот", "клубника"],
+        "classes": ["кошка", "клубника"],
     }
     form = MultipartForm(files={"image": ("image",)}, lists=frozenset({"classes"}))
 

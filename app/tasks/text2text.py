@@ -79,7 +79,7 @@ class Text2Text(TaskRoute[Text2TextBody]):
     summary = "Continue a text"
     body = Text2TextBody
     reply = TextsReply
-    example: ClassVar[dict[str, Any]] = {"prompt": "маленький", "n": 2}
+    example: ClassVar[dict[str, Any]] = {"prompt": "морда", "n": 2}
 
     def check(self, body: Text2TextBody, model: ModelInfo) -> None:
         check_max_tokens(body.max_tokens, model.left_text_length, "left")

@@ -1,1 +1,1 @@
-"""The recipe of the demo checkpoint: several drawings of each thing, colours, pairs, numbers, places."""
+"""The recipe of the checkpoint in `checkpoints/demo`, from nothing, and the measurement of its quality."""

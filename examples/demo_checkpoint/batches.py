@@ -1,79 +1,57 @@
-"""Batches for the image tokenizer: moved scenes, and scenes composed of the codes of single drawings."""
+"""Batches for the image tokenizer of the demo: moved images, and images composed of codes."""
 
 import torch
 from torch import Tensor
 
-from examples.demo_checkpoint.drawing import Cast, bare_grounds
-from examples.demo_checkpoint.scenes import CELLS, Drawing, Scene, SceneSampler, SceneShares
+from examples.demo_checkpoint.images import EmojiSet, bare_grounds
 from training.augment import STRONG, WEAK
 from training.image_tokenizer_trainer import ImageBatch
-from training.state import step_generator
-
-CPU = torch.device("cpu")
+from training.state import epoch_batch, step_generator
 
 
-class SceneBatches:
+class EmojiBatches:
     """Batches of images; a batch is a function of (seed, step, stream)."""
 
     def __init__(
         self,
-        cast: Cast,
+        emoji: EmojiSet,
         *,
         side: int,
+        cells: int,
         moved: int,
         hardly_moved: int,
         composed: int,
         seed: int,
-        shares: SceneShares | None = None,
-        device: torch.device = CPU,
     ) -> None:
-        """moved, hardly_moved, composed: images of each kind. side: size in pixels."""
-        self._device = device
-        self._cast, self._side, self._seed = cast, side, seed
+        """moved, hardly_moved, composed: images of each kind. side, cells: size in pixels and in cells."""
+        self._emoji, self._side, self._cells, self._seed = emoji, side, cells, seed
         self._moved, self._hardly, self._composed = moved, hardly_moved, composed
-        self._sampler, self._shares = SceneSampler(cast.things), shares or SceneShares()
+        self._pairs = emoji.training_pairs()
         self._grounds = bare_grounds(side)
 
     def __call__(self, step: int, stream: str) -> ImageBatch:
         random = step_generator(self._seed, step, stream)
-        parts: list[Tensor] = []
-        for count, strength in ((self._moved, STRONG), (self._hardly, WEAK)):
-            if count:
-                scenes = [self._sampler.sample(self._shares, random) for _ in range(count)]
-                parts.append(self._cast.draw(scenes, self._side, strength, random))
-        scenes = [self._sampler.sample(self._shares, random) for _ in range(self._composed)]
-        drawings = list(dict.fromkeys(drawing for scene in scenes for drawing, _ in scene.items()))
-        single = [Scene((d.thing,), d.style, "small" if d.small else "whole", d.colour) for d in drawings]
-        own = sum(map(len, parts))
-        index = {drawing: own + place for place, drawing in enumerate(drawings)}
-        grounds = sorted({scene.ground for scene in scenes})
-        ground_index = {ground: own + len(drawings) + place for place, ground in enumerate(grounds)}
-        sources, cells = self._composition(scenes, index, ground_index)
-        kept = torch.arange(own)[:, None, None].expand(-1, CELLS, CELLS)
-        pixels = torch.cat([*parts, self._cast.draw(single, self._side), self._grounds[grounds]])
-        drawn = torch.cat([*parts, self._cast.draw(scenes, self._side)])
+        total = self._moved + self._hardly + self._composed
+        places = epoch_batch(self._seed, step, total, len(self._pairs), stream)
+        chosen = [self._pairs[place] for place in places]
+        moved, hardly = chosen[: self._moved], chosen[self._moved : total - self._composed]
+        composed = chosen[total - self._composed :]
+        kinds = (moved, STRONG), (hardly, WEAK)
+        images = torch.cat(
+            [self._emoji.draw(pairs, self._side, strength, random) for pairs, strength in kinds if pairs]
+        )
+        on_white = self._emoji.draw([(index, 0) for index, _ in composed], self._side)
         return ImageBatch(
-            pixels=pixels.to(self._device),
-            drawn=drawn.to(self._device),
-            sources=torch.cat([kept, sources]).to(self._device),
-            cells=torch.cat([_own_cells().expand(own, -1, -1), cells]).to(self._device),
+            pixels=torch.cat([images, on_white, self._grounds]),
+            drawn=torch.cat([images, self._emoji.draw(composed, self._side)]),
+            sources=torch.cat([self._own(len(images)), self._composition(composed, len(images))]),
         )
 
-    def _composition(
-        self, scenes: list[Scene], index: dict[Drawing, int], grounds: dict[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """Return the image and the cell that each cell of the scenes takes its code from."""
-        sources = torch.tensor([grounds[scene.ground] for scene in scenes])[:, None, None]
-        sources = sources.repeat(1, CELLS, CELLS)
-        cells = _own_cells().repeat(len(scenes), 1, 1)
-        empty = dict(zip(index, self._cast.empty_cells(list(index)), strict=True))
-        for place, scene in enumerate(scenes):
-            for drawing, offset in scene.items():
-                shown = ~empty[drawing].roll(offset, (0, 1))
-                sources[place][shown] = index[drawing]
-                cells[place][shown] = _own_cells()[0].roll(offset, (0, 1))[shown]
-        return sources, cells
+    def _own(self, count: int) -> Tensor:
+        return torch.arange(count)[:, None, None].expand(-1, self._cells, self._cells)
 
-
-def _own_cells() -> Tensor:
-    return torch.arange(CELLS * CELLS).view(1, CELLS, CELLS)
+    def _composition(self, composed: list[tuple[int, int]], start: int) -> Tensor:
+        """Take empty cells from the plain background, the others from the emoji on white at index `start`."""
+        empty = self._emoji.view([index for index, _ in composed], self._side).empty_cells(self._cells)
+        grounds = torch.tensor([ground for _, ground in composed]) + start + len(composed)
+        return torch.where(empty, grounds[:, None, None], start + self._own(len(composed)))

@@ -1,4 +1,4 @@
-"""Writes the model card of the demo checkpoint, with its figures and the licences of its data."""
+"""Writes the model card of the demo checkpoint, with its figures and the licences of its training data."""
 
 import json
 import shutil
@@ -6,51 +6,41 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from examples.demo_checkpoint.scenes import HELD_OUT_OF
-from examples.demo_checkpoint.sets import PACKAGES
-from examples.demo_checkpoint.things import COLOURS, STYLES
+from examples.demo_checkpoint.names import COLOURED, HELD_OUT_OF
 from training.state import replace_file
 
 LICENCES = Path(__file__).parent / "licences"
 FIGURES_FILE = "quality.json"
-NO_FIGURES = "Not measured yet."
-RUDOLPH_350M = 350e6
-FAILURES_FILE = "failures.json"
-FAILURES = 8
-"""Failures that the card shows of each measure."""
 CARD = """# rudolph-demo
 
 A small RuDOLPH checkpoint (layout of the second generation) that draws, names and ranks emoji. It lets you
-run the server without a download. It says nothing about the quality of the published models: the smallest of
-them has {scale} times as many weights and was trained on photographs. `make demo-checkpoint` trains it.
+run the server without a download, and every task gives a useful result. It says nothing about the quality of
+the published models: the smallest of them has {scale} times as many weights and was trained on photographs.
+`make demo-checkpoint` trains it.
 
-- It knows {num_things} things by their Russian names and synonyms, at 64 × 64 pixels.
-- It draws them in {num_styles} styles: {styles}. Without a style each image has one of them.
-- It knows {num_colours} colours, of things («синяя машина») and of backgrounds («на синем фоне»).
-- It knows numbers («два кота», «три кота»), places («кот слева»), sizes («маленький кот») and pairs («кот и
-  яблоко»).
-- One composition in {held_out_of} was not in the training data: of colour and thing, style and thing,
-  background and thing, place and thing, number and thing, and of two things. A hash of the words selects
-  these compositions (`examples/demo_checkpoint/scenes.py`).
-- Unknown words are ignored, and the rest of the prompt is drawn.
+- It knows {num_emoji} emoji, at 64 × 64 pixels, by their Russian names in lower case: «клубника», «морда
+  панды», «дом».
+- It knows {num_colours} background phrases: {backgrounds}.
+  Without a phrase the background is white.
+- One pair of emoji and background in {held_out_of} was not in the training data. A hash of the two names
+  selects these pairs (`examples/demo_checkpoint/names.py`).
 - `generation_config.json` has the sampling defaults and the examples.
 
 ## Data
 
-| package | images | licence |
-|---|---|---|
-{packages}
+- Images: the font Noto Color Emoji (Google and contributors), SIL Open Font License 1.1, see `OFL-1.1.txt`.
+- Names: the Russian short names of Unicode CLDR, Unicode License 3.0, see `Unicode-3.0.txt`, read with the
+  `emoji` package. This project added a few everyday synonyms.
 
-The texts of the licences are beside this file; `NOTICE.md` has the attributions. The names are from this
-project. No other data and no other weights were used.
+No other data and no other weights were used.
 
 ## Licence
 
-The weights have the licence of this project, Apache-2.0. The images that they draw resemble the sets.
+The weights have the licence of this project, Apache-2.0. The images that they draw resemble the font.
 
 ## Figures
 
-`make demo-quality ARGS=--card` measures a served checkpoint over HTTP and writes these tables.
+`make demo-quality ARGS=--card` measures a served checkpoint and writes these tables.
 
 {figures}
 
@@ -58,29 +48,23 @@ The weights have the licence of this project, Apache-2.0. The images that they d
 
 `training.json` has all settings of the training run.
 """
+NO_FIGURES = "Not measured yet."
+RUDOLPH_350M = 350e6
 
 
-def write_card(folder: Path, *, num_things: int, num_parameters: int, settings: Mapping[str, Any]) -> None:
+def write_card(folder: Path, *, num_emoji: int, num_parameters: int, settings: dict[str, Any]) -> None:
     """Write README.md, the licences, and `training.json` with the settings of the run."""
     for licence in LICENCES.iterdir():
         shutil.copyfile(licence, folder / licence.name)
-    facts = {"num_things": num_things, "num_parameters": num_parameters, "settings": settings}
+    facts = {"num_emoji": num_emoji, "num_parameters": num_parameters, "settings": settings}
     with replace_file(folder / "training.json") as temporary:
         temporary.write_text(json.dumps(facts, indent=1, default=plain_value) + "\n", encoding="utf-8")
     _write(folder, NO_FIGURES)
 
 
 def add_figures(folder: Path) -> None:
-    """Write the figures, and the prompts that failed, into the card."""
-    measures, failed = (
-        json.loads((folder / name).read_text(encoding="utf-8")) for name in (FIGURES_FILE, FAILURES_FILE)
-    )
-    failures = ["", "## Failures", ""]
-    for name, prompts in failed.items():
-        if prompts:
-            more = f" and {len(prompts) - FAILURES} more" if len(prompts) > FAILURES else ""
-            failures.append(f"- {name}: {', '.join(f'«{prompt}»' for prompt in prompts[:FAILURES])}{more}.")
-    _write(folder, "\n".join([figures_tables(measures), *failures]))
+    """Write the figures of `quality.json` into the card."""
+    _write(folder, figures_tables(json.loads((folder / FIGURES_FILE).read_text(encoding="utf-8"))))
 
 
 def figures_tables(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -97,18 +81,12 @@ def figures_tables(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _write(folder: Path, figures: str) -> None:
     facts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    packages = [
-        f"| `{package.name}` {package.version} | {package.author} | {package.licence} |"
-        for package in PACKAGES.values()
-    ]
     text = CARD.format(
         scale=round(RUDOLPH_350M / facts["num_parameters"]),
-        num_things=facts["num_things"],
-        num_styles=len(STYLES),
-        styles=", ".join(f"«{style.phrase}»" for style in STYLES),
-        num_colours=len(COLOURS),
+        num_emoji=facts["num_emoji"],
+        num_colours=len(COLOURED),
+        backgrounds=", ".join(background.words for background in COLOURED),
         held_out_of=HELD_OUT_OF,
-        packages="\n".join(packages),
         figures=figures,
     )
     with replace_file(folder / "README.md") as temporary:

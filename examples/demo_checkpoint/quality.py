@@ -1,182 +1,267 @@
-"""Measurements of a served checkpoint over HTTP, with images and seeds not used in training."""
+"""Measures the quality of a served demo checkpoint over HTTP, with images and seeds not used in training.
+
+`make demo-quality` prints the table, and writes the figures as JSON and a contact sheet.
+"""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import httpx
 import torch
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 
-from examples.demo_checkpoint.drawing import Cast
-from examples.demo_checkpoint.generation import prompt_of
-from examples.demo_checkpoint.measures import MEASURE_SEED
-from examples.demo_checkpoint.metrics import Recogniser
-from examples.demo_checkpoint.scenes import Level, Scene, SceneSampler, SceneShares, below, held_out
-from examples.demo_checkpoint.server import CANDIDATES, SceneServer
-from examples.demo_checkpoint.things import STYLES
+from examples.demo_checkpoint.generation import CAPTIONS, DRAWING
+from examples.demo_checkpoint.images import EmojiSet, load_emoji_set
+from examples.demo_checkpoint.metrics import NearestPair, base64_png, pixels_of
+from examples.demo_checkpoint.names import BACKGROUNDS, phrase
+from model.files.checkpoint import load_rudolph
 from training.augment import STRONG
+from training.image_tokenizer_trainer import as_coded
 from training.sheets import save_sheet
-from training.state import step_generator
+from training.state import replace_file, step_generator
 
-NOTHING = SceneShares(styled=0, coloured=0, small=0, placed=0, number=0, pair=0, on_ground=0)
-KINDS: dict[Level, SceneShares] = {
-    "colour": replace(NOTHING, coloured=1.0),
-    "style": replace(NOTHING, styled=1.0),
-    "background": replace(NOTHING, on_ground=1.0),
-    "place": replace(NOTHING, placed=1.0),
-    "number": replace(NOTHING, number=1.0),
-    "pair": replace(NOTHING, pair=1.0),
-}
-TRIES = 4000
-SHEET_COLUMNS = 16
+MEASURE_SEED = 20_260_101
+"""Different from all seeds of training."""
+RETRIES = 5
 
 Item = TypeVar("Item")
-Value = TypeVar("Value")
 
 
-@dataclass
-class SceneQuality:
+@dataclass(frozen=True)
+class Measure:
+    """One row of the table."""
+
+    name: str
+    value: float
+    unit: str
+    count: int
+    """Number of samples."""
+    must: float | None
+    aim: float | None
+
+
+class Server:
+    """A client for the measured routes."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def draw(self, prompt: str, candidates: int, seed: int, **options: object) -> Tensor:
+        """Return the best of `candidates` images, shape = (3, side, side), in [0, 1]."""
+        body = {"prompt": prompt, "n": 1, "candidates": candidates, "seed": seed, **DRAWING, **options}
+        return pixels_of((await self._post("/v1/text2image", body))["images"][0]["b64_json"])
+
+    async def caption(self, image: Tensor, candidates: int, seed: int) -> str:
+        body = {"image": base64_png(image), "n": 1, "candidates": candidates, "seed": seed, **CAPTIONS}
+        return str((await self._post("/v1/image2text", body))["texts"][0]["text"])
+
+    async def classify(self, image: Tensor, classes: Sequence[str]) -> int:
+        body = {"image": base64_png(image), "classes": list(classes), "template": "{}"}
+        return int((await self._post("/v1/classify", body))["label"])
+
+    async def rank(self, text: str, images: Tensor) -> int:
+        """Return the index of the best image."""
+        body = {"text": text, "images": [base64_png(image) for image in images]}
+        return int((await self._post("/v1/rank/images", body))["ranking"][0]["index"])
+
+    async def _post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
+        reply = await self._client.post(route, json=body)
+        for _ in range(RETRIES):
+            if reply.status_code not in (429, 503):
+                break
+            await asyncio.sleep(float(reply.headers.get("retry-after", "1")))
+            reply = await self._client.post(route, json=body)
+        if reply.status_code != 200:
+            raise RuntimeError(f"{route} returned status {reply.status_code}: {reply.text[:300]}")
+        return reply.json()
+
+
+class Quality:
     """All measurements of one server."""
 
-    server: SceneServer
-    cast: Cast
-    side: int
-    sample: int
-    concurrency: int
-    failures: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    """Prompts that failed, by measure."""
+    def __init__(self, server: Server, emoji: EmojiSet, side: int, sample: int, concurrency: int) -> None:
+        self._server, self._emoji, self._side = server, emoji, side
+        self._gate = asyncio.Semaphore(concurrency)
+        order = torch.randperm(len(emoji), generator=step_generator(MEASURE_SEED, 0)).tolist()
+        self._chosen: list[int] = order[:sample]
+        self._white = NearestPair(emoji, side, [0])
+        self._all = NearestPair(emoji, side, range(len(BACKGROUNDS)))
 
-    def __post_init__(self) -> None:
-        self._gate = asyncio.Semaphore(self.concurrency)
-        self._recogniser = Recogniser(self.cast, self.side)
-        self._sampler = SceneSampler(self.cast.things)
+    async def drawing(self, candidates: int, **options: object) -> float:
+        """Return the share of names whose image is nearest to the right one among all emoji on white."""
 
-    async def drawing(self, name: str, scenes: Sequence[Scene], candidates: int = 1, word: str = "") -> float:
-        """Return the share of scenes that the best of `candidates` images shows. word: before each prompt."""
+        async def right(index: int) -> bool:
+            name = self._emoji.emoji[index].name
+            image = await self._server.draw(name, candidates, MEASURE_SEED + index, **options)
+            return self._white.nearest(image)[0] == index
 
-        async def right(item: tuple[int, Scene]) -> bool:
-            place, scene = item
-            prompt = f"{word} {prompt_of(scene, self.cast.things)}".strip()
-            images = await self.server.images(prompt, MEASURE_SEED + place, candidates=candidates)
-            return self._noted(name, prompt, self._recogniser.shows(images[0], scene))
+        return await self._share(self._chosen, right)
 
-        return await self._share(list(enumerate(scenes)), right)
+    async def captions(self) -> float:
+        """Return the share of moved images on white whose best caption of eight is the name."""
 
-    async def variety(self) -> float:
-        """Return the mean number of styles among the right ones of eight images of a name."""
+        async def right(index: int) -> bool:
+            caption = await self._server.caption(self._moved(index, 1), 8, MEASURE_SEED + index)
+            return caption == self._emoji.emoji[index].name
 
-        async def styles(thing: int) -> float:
-            images = await self.server.images(
-                self.cast.things[thing].name, MEASURE_SEED + thing, count=CANDIDATES
+        return await self._share(self._chosen, right)
+
+    async def classification(self, num_classes: int) -> float:
+        """Return the share of moved images on white whose class is chosen among `num_classes`."""
+
+        async def right(index: int) -> bool:
+            classes = self._with_others(index, num_classes, "classes")
+            label = await self._server.classify(
+                self._moved(index, 2), [self._emoji.emoji[c].name for c in classes]
             )
-            found = [self._recogniser.nearest(image, "plain") for image in images]
-            return len({scene.style for scene in found if scene.things == (thing,)})
+            return classes[label] == index
 
-        return await self._mean(self.chosen_things(), styles)
+        return await self._share(self._chosen, right)
 
-    async def captions(self, name: str) -> float:
-        """Return the share of moved images whose best caption of eight has the name of the thing."""
+    async def ranking(self) -> float:
+        """Return the share of names whose image ranks first among ten moved images on white."""
 
-        async def right(thing: int) -> bool:
-            caption = await self.server.best_caption(self.moved(thing, 1), MEASURE_SEED + thing)
-            expected = self.cast.things[thing].name
-            words = caption.replace("ё", "е").split()
-            is_right = set(expected.replace("ё", "е").split()) <= set(words)
-            return self._noted(name, f"{expected}: {caption}", is_right)
+        async def right(index: int) -> bool:
+            others = self._with_others(index, 10, "ranking")
+            images = torch.stack([self._moved(other, 3) for other in others])
+            return others[await self._server.rank(self._emoji.emoji[index].name, images)] == index
 
-        return await self._share(self.chosen_things(), right)
+        return await self._share(self._chosen, right)
 
-    async def classification(self, name: str, num_classes: int) -> float:
-        """Return the share of moved images whose class is chosen among `num_classes`."""
+    async def composition(self, pairs: Sequence[tuple[int, int]], candidates: int) -> float:
+        """Return the share of pairs whose image is nearest to the right emoji on the right colour."""
 
-        async def right(thing: int) -> bool:
-            classes = self.with_others(thing, num_classes, "classes")
-            names = [self.cast.things[index].name for index in classes]
-            surprises = await self.server.class_surprises(self.moved(thing, 2), names)
-            label = surprises.index(min(surprises))
-            return self._noted(
-                name, f"{self.cast.things[thing].name}: {names[label]}", classes[label] == thing
-            )
+        async def right(pair: tuple[int, int]) -> bool:
+            prompt = phrase(self._emoji.emoji[pair[0]].name, BACKGROUNDS[pair[1]])
+            image = await self._server.draw(prompt, candidates, MEASURE_SEED + pair[0])
+            return self._all.nearest(image) == pair
 
-        return await self._share(self.chosen_things(), right)
-
-    async def ranking(self, name: str) -> float:
-        """Return the share of names whose image ranks first among ten moved images."""
-
-        async def right(thing: int) -> bool:
-            others = self.with_others(thing, 10, "ranking")
-            images = torch.stack([self.moved(other, 3) for other in others])
-            scores = await self.server.image_scores(self.cast.things[thing].name, images)
-            best = others[scores.index(min(scores))]
-            text = f"{self.cast.things[thing].name}: {self.cast.things[best].name}"
-            return self._noted(name, text, best == thing)
-
-        return await self._share(self.chosen_things(), right)
-
-    def scenes(self, level: Level, *, seen: bool) -> list[Scene]:
-        """Return different scenes of a level, of the training data or held out at this level only."""
-        random = step_generator(MEASURE_SEED, int(seen), level)
-        wanted: set[Level] = set() if seen else {level}
-        found: dict[Scene, None] = {}
-        for _ in range(TRIES):
-            scene = self._sampler.propose(KINDS[level], random)
-            if held_out(scene, self.cast.things) == wanted:
-                found.setdefault(scene)
-            if len(found) == self.sample:
-                break
-        return list(found)
-
-    def names(self) -> list[Scene]:
-        """Return scenes of one thing each."""
-        return [Scene((thing,), 0) for thing in self.chosen_things()]
-
-    def chosen_things(self) -> list[int]:
-        order = torch.randperm(len(self.cast.things), generator=step_generator(MEASURE_SEED, 0)).tolist()
-        return order[: self.sample]
-
-    async def each(self, items: Sequence[Item], value: Callable[[Item], Awaitable[Value]]) -> list[Value]:
-        """Return the value of each item; some are asked for at a time."""
-
-        async def gated(item: Item) -> Value:
-            async with self._gate:
-                return await value(item)
-
-        return await asyncio.gather(*[gated(item) for item in items])
+        return await self._share(pairs, right)
 
     async def sheet(self, path: Path) -> None:
-        """Write a contact sheet: eight candidates of some names, then held-out scenes of each level."""
-        rows: list[Tensor] = []
-        for place, scene in enumerate(self.names()[:SHEET_COLUMNS]):
-            prompt = prompt_of(scene, self.cast.things)
-            rows += await self.server.images(prompt, MEASURE_SEED + place, count=CANDIDATES)
-        for level in KINDS:
-            for scene in self.scenes(level, seen=False)[:SHEET_COLUMNS]:
-                rows += await self.server.images(prompt_of(scene, self.cast.things), MEASURE_SEED)
-        save_sheet(path, torch.stack(rows), columns=SHEET_COLUMNS)
+        """Write a contact sheet: names on white, then held-out pairs."""
+        pairs = [(index, 0) for index in self._chosen[:48]] + self.pairs(seen=False)[:48]
 
-    def _noted(self, name: str, prompt: str, is_right: bool) -> bool:
-        if not is_right:
-            self.failures.setdefault(name, []).append(prompt)
-        return is_right
+        async def drawn(pair: tuple[int, int]) -> Tensor:
+            async with self._gate:
+                prompt = phrase(self._emoji.emoji[pair[0]].name, BACKGROUNDS[pair[1]])
+                return await self._server.draw(prompt, 4, MEASURE_SEED)
+
+        save_sheet(path, torch.stack(await asyncio.gather(*map(drawn, pairs))), columns=16)
+
+    def pairs(self, *, seen: bool) -> list[tuple[int, int]]:
+        """Return a sample of coloured training pairs (`seen`) or held-out pairs."""
+        pairs = (
+            [pair for pair in self._emoji.training_pairs() if pair[1]]
+            if seen
+            else self._emoji.held_out_pairs()
+        )
+        order = torch.randperm(
+            len(pairs), generator=step_generator(MEASURE_SEED, int(seen), "pairs")
+        ).tolist()
+        return [pairs[place] for place in order[: len(self._chosen)]]
 
     async def _share(self, items: Sequence[Item], right: Callable[[Item], Awaitable[bool]]) -> float:
-        return 100.0 * await self._mean(items, right)
+        async def gated(item: Item) -> bool:
+            async with self._gate:
+                return await right(item)
 
-    async def _mean(self, items: Sequence[Item], value: Callable[[Item], Awaitable[float]]) -> float:
-        values = await self.each(items, value)
-        return sum(values) / max(1, len(values))
+        found = await asyncio.gather(*[gated(item) for item in items])
+        return 100.0 * sum(found) / len(found)
 
-    def moved(self, thing: int, kind: int) -> Tensor:
-        """Return a new random view of a thing in a random style."""
-        random = step_generator(MEASURE_SEED, thing, f"view {kind}")
-        scene = Scene((thing,), below(len(STYLES), random))
-        return self.cast.draw([scene], self.side, STRONG, random)[0]
+    def _moved(self, index: int, kind: int) -> Tensor:
+        """Return a new random view of an emoji."""
+        random = step_generator(MEASURE_SEED, index, f"view {kind}")
+        return self._emoji.draw([(index, 0)], self._side, STRONG, random)[0]
 
-    def with_others(self, thing: int, count: int, stream: str) -> list[int]:
-        """Return up to `count` things in random order, with this one."""
-        random = step_generator(MEASURE_SEED, thing, stream)
-        order = torch.randperm(len(self.cast.things), generator=random).tolist()
-        chosen = [thing, *(other for other in order if other != thing)][:count]
-        return [chosen[place] for place in torch.randperm(len(chosen), generator=random).tolist()]
+    def _with_others(self, index: int, count: int, stream: str) -> list[int]:
+        random = step_generator(MEASURE_SEED, index, stream)
+        others = [i for i in torch.randperm(len(self._emoji), generator=random).tolist() if i != index]
+        place = int(torch.randint(count, (1,), generator=random))
+        return [*others[: count - 1][:place], index, *others[: count - 1][place:]]
+
+
+def reconstruction(checkpoint: Path, emoji: EmojiSet, side: int) -> float:
+    """Return the mean PSNR in dB of moved images through the image tokenizer, not over HTTP."""
+    tokenizer = load_rudolph(checkpoint).image_tokenizer
+    errors: list[Tensor] = []
+    for start in range(0, len(emoji), 64):
+        pairs = [(index, index % len(BACKGROUNDS)) for index in range(start, min(start + 64, len(emoji)))]
+        pixels = emoji.draw(pairs, side, STRONG, step_generator(MEASURE_SEED, start, "reconstruction"))
+        drawn = tokenizer.decode(tokenizer.encode(as_coded(pixels, tokenizer.config)))
+        errors.append((drawn - pixels).square().mean(dim=(1, 2, 3)))
+    return float(-10 * torch.cat(errors).log10().mean())
+
+
+async def measure(
+    url: str, emoji: EmojiSet, side: int, *, sample: int, concurrency: int, checkpoint: Path, folder: Path
+) -> list[Measure]:
+    """Run all measurements, and print each result."""
+    async with httpx.AsyncClient(base_url=url, timeout=600.0) as client:
+        quality = Quality(Server(client), emoji, side, min(sample, len(emoji)), concurrency)
+        seen, unseen = quality.pairs(seen=True), quality.pairs(seen=False)
+        plan: list[tuple[str, Awaitable[float], float, float | None]] = [
+            ("nearest image is the right one, n = 1", quality.drawing(1), 95, 99),
+            ("nearest image is the right one, best of 4 by self-reranking", quality.drawing(4), 98, 100),
+            ("exact caption, best of 8 by self-reranking", quality.captions(), 85, 95),
+            ("classification among 20", quality.classification(20), 95, 99),
+            ("classification among 200", quality.classification(200), 80, 92),
+            ("right image first of 10 in a ranking", quality.ranking(), 95, 99),
+            ("composition, pairs of the training data", quality.composition(seen, 1), 60, 90),
+            ("composition, new pairs", quality.composition(unseen, 1), 60, 90),
+            ("composition, new pairs, best of 4", quality.composition(unseen, 4), 60, 90),
+        ]
+        measures: list[Measure] = []
+        for name, running, must, aim in plan:
+            measures.append(Measure(name, round(await running, 1), "%", min(sample, len(emoji)), must, aim))
+            print_line(measures[-1])
+        decibels = round(reconstruction(checkpoint, emoji, side), 2)
+        measures.append(Measure("reconstruction of shifted images", decibels, "dB", len(emoji), 24, 28))
+        print_line(measures[-1])
+        await quality.sheet(folder / "contact-sheet.png")
+    with replace_file(folder / "quality.json") as temporary:
+        temporary.write_text(json.dumps([asdict(m) for m in measures], indent=1) + "\n", encoding="utf-8")
+    return measures
+
+
+def print_line(line: Measure) -> None:
+    Console(stderr=True).print(f"{line.name}: {line.value} {line.unit}")
+
+
+def target(value: float | None, unit: str) -> str:
+    return "–" if value is None else f"{value} {unit}"
+
+
+def print_table(measures: Sequence[Measure]) -> None:
+    """Print the table."""
+    table = Table("measure", "must", "aim", "measured", "of")
+    for line in measures:
+        table.add_row(
+            line.name,
+            target(line.must, line.unit),
+            target(line.aim, line.unit),
+            f"{line.value} {line.unit}",
+            str(line.count),
+        )
+    Console().print(table)
+
+
+def run(
+    url: str, checkpoint: Path, folder: Path, *, font: Path, sample: int, concurrency: int
+) -> list[Measure]:
+    """Measure the server at `url`, which serves `checkpoint`."""
+    emoji = load_emoji_set(font)
+    side = load_rudolph(checkpoint).output_side
+    measured = asyncio.run(
+        measure(
+            url, emoji, side, sample=sample, concurrency=concurrency, checkpoint=checkpoint, folder=folder
+        )
+    )
+    print_table(measured)
+    return measured

@@ -1,4 +1,4 @@
-"""The sheet of failures in docs/quality.md: prompts that the demo checkpoint cannot draw."""
+"""The sheet of failures in docs/quality.md: prompts that the demo checkpoint does not know."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ from scripts.pictures.demo import GAP, SEED, SIDE, TIMEOUT_S
 from scripts.pictures.server import ROOT
 
 SHEET = ROOT / "docs" / "pictures" / "failures.png"
-PROMPTS = ("грустный кот", "a red cat", "четыре кота", "кот, собака и дом", "кот на чёрном фоне", "радость")
+PROMPTS = ("рыжий кот", "a red cat", "кошка и собака", "три клубники", "кошка на черном фоне", "радость")
 """In the order of the sheet, each with seed 1 and without other candidates."""
 
 

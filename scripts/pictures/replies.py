@@ -95,7 +95,7 @@ _SHORTENED: dict[str, Callable[[httpx.Response], Any]] = {
     "text/event-stream": lambda reply: shortened_stream(reply.text),
     "text/plain": lambda reply: shortened_text(reply.text),
 }
-_JOB = {"task": "text2text", "input": {"prompt": "маленький"}}
+_JOB = {"task": "text2text", "input": {"prompt": "морда"}}
 _RESPONSE = {"input": "сова на зелёном фоне", "tools": [{"type": "image_generation"}], "background": True}
 
 

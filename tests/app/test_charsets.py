@@ -18,7 +18,7 @@ CODECS = [
     "windows-1251", "latin-1", "us-ascii", "utf-16", "utf-7", "utf-8-sig", "unicode_escape", "punycode",
     "idna", "zip", "bz2", "base64", "rot13", "undefined", "mbcs", "no-such-charset", "", "utf_8 ", "\u2603",
 ]  # fmt: skip
-CLASSES = ["кот", "машина"]
+CLASSES = ["кошка", "автомобиль"]
 
 
 def part(name: str, value: bytes, *, headers: str = "", options: str = "") -> bytes:

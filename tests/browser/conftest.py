@@ -1,6 +1,5 @@
 """A real Chromium against a real server on the demo checkpoint: what a person sees after `make serve`."""
 
-import json
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,9 +13,6 @@ from tests.support.programs import require
 from tests.support.servers import Server, serving
 
 DEMO = Path(__file__).parents[2] / "checkpoints" / "demo"
-GENERATION: dict[str, Any] = json.loads((DEMO / "generation_config.json").read_text(encoding="utf-8"))
-EXAMPLES: dict[str, list[dict[str, Any]]] = GENERATION["examples"]
-"""Requests of each task, which the page offers."""
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 WINDOW = {"width": 900, "height": 900}
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import DEMO, EXAMPLES, OpenPage
+from tests.browser.conftest import DEMO, OpenPage
 from tests.support.playground import go, images_of, open_tab, settings, wait_for_examples
 from tests.support.programs import require
 from tests.support.servers import Server, serving
@@ -75,7 +75,7 @@ def test_drawing_several_images(page: Page, tmp_path: Path) -> None:
     panel = open_tab(page, "draw")
     wait_for_examples(page)
     panel.locator("[name=n]").fill("2")
-    settings(panel).locator("[name=temperature]").fill("0.9")
+    settings(panel).locator("[name=temperature]").fill("0.6")
     go(panel)
     run_curl(code(panel, "curl"), tmp_path)
     images = json.loads((tmp_path / "pictures.json").read_text())["images"]
@@ -94,7 +94,7 @@ def test_the_code_follows_the_form(page: Page) -> None:
     expect(panel.locator("pre")).to_have_text("# Заполните поле «Что нарисовать».")
 
 
-FILE_NAME = """мой "кот", $HOME; 'x'\\.png"""
+FILE_NAME = """моя "кошка", $HOME; 'x'\\.png"""
 
 
 @pytest.mark.parametrize("is_example", [True, False])
@@ -133,10 +133,7 @@ def test_ranking(page: Page, tmp_path: Path, direction: str) -> None:
     go(panel)
     reply = json.loads(run_curl(code(panel, "curl"), tmp_path))
     order = [one["index"] for one in reply["ranking"]]
-    (example,) = EXAMPLES[direction]
-    ranked = example["images" if direction == "rank_images" else "texts"]
-    assert len(ranked) >= 2
-    assert sorted(order) == list(range(len(ranked)))
+    assert sorted(order) == [0, 1, 2]
     if direction == "rank_texts":
         texts = panel.locator("[name=texts]").input_value().split("\n")
         assert panel.locator("tbody td:nth-child(2)").all_inner_texts() == [texts[index] for index in order]

@@ -1,28 +1,25 @@
 """The untouched first click of every tab: what comes out is right on the bundled checkpoint."""
 
 import base64
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from examples.demo_checkpoint.phrases import all_texts
-from examples.demo_checkpoint.things import STYLES, load_things
-from tests.browser.conftest import EXAMPLES, GENERATION
-from tests.support.playground import caption_of, go, images_of, open_tab, same, sent_bodies, settings
+from tests.support.playground import caption_of, go, images_of, open_tab, sent_bodies, settings
 from tests.support.servers import Server
 
-PROMPTS = [example["prompt"] for example in EXAMPLES["text2image"] if "image_prompt" not in example]
-REDRAWN = next(example for example in EXAMPLES["text2image"] if "image_prompt" in example)
-STYLE_WORDS = {same(style.adjective.stem + ending) for style in STYLES for ending in style.adjective.endings}
-KNOWN_WORDS = {word for text in all_texts(load_things()) for word in same(text).split()}
+DEMO = Path(__file__).parents[2] / "checkpoints" / "demo"
+EXAMPLES = json.loads((DEMO / "generation_config.json").read_text(encoding="utf-8"))["examples"]
+KNOWN_WORDS = {"морда", "собаки", "кошки", "коровы", "панды", "тигра", "на", "фоне"}
 
 
-def caption_for(prompt: str) -> str:
-    """Return the caption of what a prompt draws: captions have no word for the style."""
-    first, _, rest = same(prompt).partition(" ")
-    return rest if first in STYLE_WORDS else same(prompt)
+def same(text: str) -> str:
+    """The checkpoint writes captions without «ё»."""
+    return text.lower().replace("ё", "е")
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +33,9 @@ def test_drawing(page: Page, server: Server, bundled: dict[str, Any]) -> None:
     panel = open_tab(page, "draw")
     go(panel)
     prompt = panel.locator("[name=prompt]").input_value()
-    assert prompt == PROMPTS[0]
+    assert prompt == EXAMPLES["text2image"][0]["prompt"]
     expect(panel.locator("figcaption").first).to_contain_text("Лучшая из 8")
-    assert same(caption_of(server, images_of(panel)[0])) == caption_for(prompt)
+    assert caption_of(server, images_of(panel)[0]) == same(prompt)
 
 
 def test_every_prompt_that_the_page_offers_is_drawn(page: Page, server: Server) -> None:
@@ -46,80 +43,69 @@ def test_every_prompt_that_the_page_offers_is_drawn(page: Page, server: Server) 
     offered = panel.locator("[data-examples] button")
     expect(offered.first).to_be_visible()
     prompts = offered.all_inner_texts()
-    assert prompts == PROMPTS
     assert len(prompts) >= 6
     for place, prompt in enumerate(prompts):
         offered.nth(place).click()
         go(panel)
         assert panel.locator("[name=prompt]").input_value() == prompt
-        assert same(caption_of(server, images_of(panel)[0])) == caption_for(prompt)
+        assert caption_of(server, images_of(panel)[0]) == same(prompt)
 
 
 def test_describing(page: Page) -> None:
-    """The first image shows the scene of the first prompt."""
     panel = open_tab(page, "caption")
     go(panel)
     assert panel.locator("[name=template]").input_value() == ""
-    assert same(panel.locator(".results li > span").first.inner_text()) == caption_for(PROMPTS[0])
+    expect(panel.locator(".results li").first).to_contain_text("сова на зеленом фоне")
 
 
 def test_describing_an_image_that_the_server_has_drawn(page: Page, server: Server, tmp_path: Path) -> None:
     file = tmp_path / "drawn.png"
     panel = open_tab(page, "caption")
-    for prompt in PROMPTS[:2]:
+    for prompt in ("клубника", "кошка на синем фоне"):
         body = {"prompt": prompt, "candidates": 8, "seed": 1}
         reply = server.client.post("/v1/text2image", json=body, headers={"Accept": "image/png"})
         file.write_bytes(reply.content)
         panel.locator("[name=image]").set_input_files(file)
         go(panel)
-        assert same(panel.locator(".results li > span").first.inner_text()) == caption_for(prompt)
+        expect(panel.locator(".results li").first).to_contain_text(prompt)
         expect(panel.locator("[aria-pressed=true][data-examples] button")).to_have_count(0)
 
 
 def test_naming(page: Page, server: Server, tmp_path: Path) -> None:
-    """The image shows the scene of the first prompt, whose name is the first class."""
-    (example,) = EXAMPLES["classify"]
     panel = open_tab(page, "classify")
     go(panel)
-    classes = panel.locator("[name=classes]").input_value().split("\n")
-    assert classes == example["classes"]
-    best = panel.locator(".best td").nth(1)
-    expect(best).to_have_text(classes[0])
+    expect(panel.locator(".best")).to_contain_text("кошка")
     file = tmp_path / "drawn.png"
-    for name in classes:
+    for name in panel.locator("[name=classes]").input_value().split("\n"):
         reply = server.client.post(
             "/v1/text2image", json={"prompt": name, "candidates": 8}, headers={"Accept": "image/png"}
         )
         file.write_bytes(reply.content)
         panel.locator("[name=image]").set_input_files(file)
         go(panel)
-        expect(best).to_have_text(name)
+        expect(panel.locator(".best")).to_contain_text(name)
 
 
 def test_ranking(page: Page) -> None:
-    """By the text of the first scene, its image is right; by the image of the last scene, its text."""
-    (images,), (texts,) = EXAMPLES["rank_images"], EXAMPLES["rank_texts"]
+    (images,) = EXAMPLES["rank_images"]
     panel = open_tab(page, "rank")
     go(panel)
-    assert panel.locator("[name=text]").input_value() == images["text"]
-    assert same(images["text"]) == caption_for(PROMPTS[0])
+    assert panel.locator("[name=text]").input_value() == "сова на зеленом фоне"
     assert panel.locator(".best img").get_attribute("src") == images["images"][1]
     panel.get_by_label("тексты по картинке").check()
     go(panel)
-    assert panel.locator("[name=texts]").input_value().split("\n") == texts["texts"]
-    assert same(texts["texts"][-1]) == caption_for(PROMPTS[-1])
-    expect(panel.locator(".best td").nth(1)).to_have_text(texts["texts"][-1])
+    expect(panel.locator(".best")).to_contain_text("банан на розовом фоне")
 
 
 def test_continuing(page: Page) -> None:
     panel = open_tab(page, "continue")
     go(panel)
-    prompt = panel.locator("[name=prompt]").input_value()
-    assert prompt == EXAMPLES["text2text"][0]["prompt"]
     texts = panel.locator(".results li > span").all_inner_texts()
     assert texts
-    assert all(same(text).startswith(f"{same(prompt)} ") for text in texts)
-    assert {word for text in texts for word in same(text).split()} <= KNOWN_WORDS
+    words = {word for text in texts for word in text.split()}
+    colours = {word for word in words if re.search("(ом|ем)$", word)}
+    assert words - colours <= KNOWN_WORDS
+    assert all(text.startswith("морда ") for text in texts)
 
 
 def test_redrawing(page: Page, server: Server) -> None:
@@ -127,8 +113,8 @@ def test_redrawing(page: Page, server: Server) -> None:
     expect(page.locator("#canvas")).to_be_visible()
     go(panel)
     prompt = panel.locator("[name=prompt]").input_value()
-    assert prompt == REDRAWN["prompt"]
-    assert same(caption_of(server, images_of(panel)[0])) == caption_for(prompt)
+    assert prompt == "клубника"
+    assert caption_of(server, images_of(panel)[0]) == same(prompt)
 
 
 def test_what_a_person_has_chosen_is_not_replaced(page: Page, tiny_v2: Path) -> None:
@@ -144,8 +130,7 @@ def test_the_page_sends_no_setting_that_nobody_chose_but_the_seed(page: Page) ->
     sent = sent_bodies(page)
     panel = open_tab(page, "draw")
     temperature = settings(panel).locator("[name=temperature]")
-    own = GENERATION["text2image"]["temperature"]
-    expect(temperature).to_have_attribute("placeholder", f"как в модели: {own}")
+    expect(temperature).to_have_attribute("placeholder", "как в модели: 0.5")
     go(panel)
     assert set(sent[0]["input"]) == {"prompt", "n", "candidates", "seed", "partial_images"}
     temperature.fill("0.7")

@@ -24,7 +24,7 @@ def plain_s(server_v2: Server) -> float:
 def rank(http: httpx.Client, image: bytes) -> float:
     files = [("images", ("a", image))] * NUM_IMAGES
     started_s = time.perf_counter()
-    reply = http.post("/v1/rank/images", data={"text": "кот"}, files=files)
+    reply = http.post("/v1/rank/images", data={"text": "кошка"}, files=files)
     assert reply.status_code == 200, reply.text
     assert len(reply.json()["ranking"]) == NUM_IMAGES
     return time.perf_counter() - started_s

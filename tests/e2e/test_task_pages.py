@@ -45,12 +45,12 @@ def test_commands_run_and_outputs_and_images_are_current(demo: Server, tmp_path:
 
 
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "draw": ("/v1/text2image", {"prompt": "кот"}),
-    "redraw": ("/v1/text2image", {"prompt": "кот", "image": IMAGE, "borders": '{"up": 4}'}),
+    "draw": ("/v1/text2image", {"prompt": "кошка"}),
+    "redraw": ("/v1/text2image", {"prompt": "кошка", "image": IMAGE, "borders": '{"up": 4}'}),
     "caption": ("/v1/image2text", {"image": IMAGE}),
-    "classify": ("/v1/classify", {"image": IMAGE, "classes": ["кот", "сова"]}),
-    "rank": ("/v1/rank/images", {"text": "кот", "images": IMAGE}),
-    "continue": ("/v1/text2text", {"prompt": "маленький"}),
+    "classify": ("/v1/classify", {"image": IMAGE, "classes": ["кошка", "сова"]}),
+    "rank": ("/v1/rank/images", {"text": "кошка", "images": IMAGE}),
+    "continue": ("/v1/text2text", {"prompt": "морда"}),
     "answer": ("/v1/answer", {"image": IMAGE, "question": "Что?"}),
 }
 """A right request for each page, as a form."""
@@ -59,7 +59,7 @@ LARGE_IMAGE = b"\x89PNG\r\n\x1a\n" + bytes(10_500_000)
 FAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "draw": {
         "missing_field": {"prompt": None},
-        "unknown_field": {"promt": "кот"},
+        "unknown_field": {"promt": "кошка"},
         "invalid_value": {"n": 99},
         "too_few_candidates": {"n": 4, "candidates": 2},
         "invalid_text": {"prompt": "\u200b"},
@@ -73,12 +73,12 @@ FAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "caption": {
         "invalid_max_tokens": {"max_tokens": 4000},
         "unsupported_picture_format": {"image": NO_IMAGE},
-        "context_length_exceeded": {"template": "кот " * 60},
+        "context_length_exceeded": {"template": "кошка " * 60},
         "picture_too_large": {"image": LARGE_IMAGE},
     },
     "classify": {
-        "invalid_value": {"classes": ["кот"]},
-        "invalid_duplicate": {"classes": ["кот", "КОТ"]},
+        "invalid_value": {"classes": ["кошка"]},
+        "invalid_duplicate": {"classes": ["кошка", "КОШКА"]},
         "unsupported_picture_format": {"image": NO_IMAGE},
     },
     "rank": {
@@ -89,7 +89,7 @@ FAULTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "continue": {
         "invalid_max_tokens": {"max_tokens": 4000},
-        "context_length_exceeded": {"prompt": "маленький " * 60},
+        "context_length_exceeded": {"prompt": "морда " * 60},
         "invalid_text": {"prompt": "\u200b"},
     },
     "answer": {

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from examples.demo_checkpoint.calibration import Judged, calibrated, confidence_gap, fit_temperature
-from examples.demo_checkpoint.generation import set_probability_temperatures
+from examples.demo_scenes.calibration import Judged, calibrated, confidence_gap, fit_temperature
+from examples.demo_scenes.generation import set_probability_temperatures
 from model.files.generation_config import read_generation_config
 
 

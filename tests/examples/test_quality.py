@@ -1,90 +1,67 @@
-"""What the quality command counts as right, on images that are known."""
+"""What the quality command counts as right, on pictures that are known."""
 
 import asyncio
-from collections.abc import Sequence
 
 import httpx
 import pytest
 import torch
 from torch import Tensor
 
-from examples.demo_checkpoint.drawing import Cast
-from examples.demo_checkpoint.generation import prompt_of
-from examples.demo_checkpoint.images import base64_png, pixels_of
-from examples.demo_checkpoint.measures import Measure, print_table
-from examples.demo_checkpoint.quality import SceneQuality
-from examples.demo_checkpoint.scenes import Scene
-from examples.demo_checkpoint.server import SceneServer
-from examples.demo_checkpoint.sets import SPRITE_SIDE
-from examples.demo_checkpoint.things import STYLES, load_things
-
-NUM_THINGS = 18
-SIDE = 64
+from examples.demo_checkpoint.images import SPRITE_SIDE, EmojiSet
+from examples.demo_checkpoint.metrics import NearestPair, base64_png, pixels_of
+from examples.demo_checkpoint.names import BACKGROUNDS, object_emoji
+from examples.demo_checkpoint.quality import Measure, Quality, Server, print_table
 
 
-@pytest.fixture(scope="module")
-def cast() -> Cast:
-    """Return things with a bright bar each, at its own height, and in each style at its own place."""
-    sprites = torch.zeros(NUM_THINGS, len(STYLES), 4, SPRITE_SIDE, SPRITE_SIDE, dtype=torch.uint8)
-    for thing in range(NUM_THINGS):
-        for style in range(len(STYLES)):
-            left = 10 + 14 * style
-            sprites[thing, style, :, 6 * thing : 6 * thing + 8, left : left + 40] = torch.tensor(
-                [[[255]], [[200]], [[90]], [[255]]]
-            )
-    return Cast(load_things(NUM_THINGS), sprites)
+@pytest.fixture
+def emoji() -> EmojiSet:
+    """Twenty names with a bright bar each, at its own place."""
+    sprites = torch.zeros(20, 4, SPRITE_SIDE, SPRITE_SIDE, dtype=torch.uint8)
+    for index in range(20):
+        sprites[index, :, 6 * index : 6 * index + 8, 20:100] = torch.tensor(
+            [[[255]], [[200]], [[90]], [[255]]]
+        )
+    return EmojiSet(tuple(object_emoji()[:20]), sprites)
 
 
-class _TwoOfThree(SceneServer):
+def test_a_true_picture_is_judged_as_its_pair_also_with_noise(emoji: EmojiSet) -> None:
+    judge = NearestPair(emoji, 64, range(len(BACKGROUNDS)))
+    for pair in [(0, 0), (7, 3), (19, 8)]:
+        picture = emoji.draw([pair], 64)[0]
+        noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(0))
+        assert judge.nearest((picture + 0.1 * noise).clamp(0, 1)) == pair
+
+
+def test_a_picture_survives_the_way_as_base64() -> None:
+    picture = torch.randint(0, 256, (3, 16, 16)).float() / 255.0
+    assert torch.equal(pixels_of(base64_png(picture)), picture)
+
+
+class _Truthful(Server):
     """A server whose every third answer is wrong; counting must find exactly those."""
 
-    def __init__(self, cast: Cast) -> None:
+    def __init__(self, emoji: EmojiSet) -> None:
         super().__init__(httpx.AsyncClient())
-        self._cast = cast
+        self._known = emoji
         self._calls = 0
 
-    def _is_wrong(self) -> bool:
+    async def draw(self, prompt: str, candidates: int, seed: int, **options: object) -> Tensor:
         self._calls += 1
-        return self._calls % 3 == 0
-
-    async def images(self, prompt: str, seed: int, *, count: int = 1, candidates: int = 1) -> list[Tensor]:
-        names = [thing.name for thing in self._cast.things]
-        thing = (names.index(prompt) + self._is_wrong()) % len(names)
-        scenes = [Scene((thing,), number % 3) for number in range(count)]
-        return list(self._cast.draw(scenes, SIDE))
-
-    async def class_surprises(self, image: Tensor, classes: Sequence[str]) -> list[float]:
-        names = [thing.name for thing in self._cast.things]
-        scenes = [Scene((names.index(name),), style) for name in classes for style in range(len(STYLES))]
-        exact = self._cast.draw(scenes, SIDE).flatten(1)
-        distances = (exact - image.flatten()).square().sum(1).view(len(classes), -1).min(1).values
-        return (-distances if self._is_wrong() else distances).tolist()
+        names = [item.name for item in self._known.emoji]
+        shown = names.index(next(name for name in names if prompt.split(" на ", maxsplit=1)[0] == name))
+        ground = next(i for i, b in enumerate(BACKGROUNDS) if prompt == f"{names[shown]} {b.words}".strip())
+        wrong = self._calls % 3 == 0
+        return self._known.draw([((shown + wrong) % len(names), ground)], 64)[0]
 
 
-def _quality(cast: Cast) -> SceneQuality:
-    return SceneQuality(_TwoOfThree(cast), cast, SIDE, sample=NUM_THINGS, concurrency=1)
-
-
-def test_shares_count_what_is_right_and_failures_name_the_prompts(cast: Cast) -> None:
-    quality = _quality(cast)
-    assert asyncio.run(quality.drawing("names", quality.names())) == pytest.approx(100 * 12 / 18)
-    prompts = [prompt_of(scene, cast.things) for scene in quality.names()]
-    assert quality.failures["names"] == prompts[2::3]
-
-
-def test_the_best_class_counts(cast: Cast) -> None:
-    assert 50 <= asyncio.run(_quality(cast).classification("classes", 5)) <= 100 * 12 / 18
-
-
-def test_styles_are_counted_among_the_right_images(cast: Cast) -> None:
-    assert asyncio.run(_quality(cast).variety()) == pytest.approx(3 * 12 / 18)
-
-
-def test_an_image_survives_the_way_as_base64() -> None:
-    image = torch.randint(0, 256, (3, 16, 16)).float() / 255.0
-    assert torch.equal(pixels_of(base64_png(image)), image)
+def test_shares_count_what_is_right(emoji: EmojiSet) -> None:
+    quality = Quality(_Truthful(emoji), emoji, 64, sample=18, concurrency=1)
+    assert asyncio.run(quality.drawing(1)) == pytest.approx(100 * 12 / 18)
+    pairs = quality.pairs(seen=False)[:9]
+    assert asyncio.run(quality.composition(pairs, 1)) == pytest.approx(100 * 6 / 9)
+    assert not set(quality.pairs(seen=True)) & set(emoji.held_out_pairs())
 
 
 def test_the_table_names_every_measure(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table([Measure("image nearest", 97.5, "%", 40, 95, 99)])
+    print_table([Measure("picture nearest", 97.5, "%", 40, 95, 99)])
     assert "97.5 %" in capsys.readouterr().out

@@ -13,14 +13,14 @@ import numpy
 import pytest
 import torch
 
-from examples.demo_checkpoint import sets
-from examples.demo_checkpoint.batches import SceneBatches
-from examples.demo_checkpoint.drawing import Cast, SceneCodes, recolour
-from examples.demo_checkpoint.generation import FLAT, ORANGE
-from examples.demo_checkpoint.metrics import Recogniser
-from examples.demo_checkpoint.phrases import PromptShares, all_texts, caption, prompt, style_prompt
-from examples.demo_checkpoint.rows import SceneMixture, SceneRows
-from examples.demo_checkpoint.scenes import (
+from examples.demo_scenes import sets
+from examples.demo_scenes.batches import SceneBatches
+from examples.demo_scenes.drawing import Cast, SceneCodes, recolour
+from examples.demo_scenes.generation import FLAT, ORANGE
+from examples.demo_scenes.metrics import Recogniser
+from examples.demo_scenes.phrases import PromptShares, all_texts, caption, prompt, style_prompt
+from examples.demo_scenes.rows import SceneMixture, SceneRows
+from examples.demo_scenes.scenes import (
     CELLS,
     LAYOUTS,
     Level,
@@ -30,8 +30,8 @@ from examples.demo_checkpoint.scenes import (
     all_drawings,
     held_out,
 )
-from examples.demo_checkpoint.sets import SPRITE_SIDE, PackageError, load_sprites
-from examples.demo_checkpoint.things import COLOURS, STYLES, TABLE, load_things
+from examples.demo_scenes.sets import SPRITE_SIDE, PackageError, load_sprites
+from examples.demo_scenes.things import COLOURS, STYLES, TABLE, load_things
 from model.config import ModelConfig
 from training.sequences import RowBuilder
 from training.state import step_generator

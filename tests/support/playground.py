@@ -70,11 +70,6 @@ def images_of(panel: Locator) -> list[bytes]:
     return [base64.b64decode(source.partition(",")[2]) for source in sources]
 
 
-def same(text: str) -> str:
-    """Return the text in the form in which two texts are compared: prompts may have «е» for «ё»."""
-    return text.lower().replace("ё", "е")
-
-
 def caption_of(server: Server, image: bytes) -> str:
     """Return the server's caption of an image."""
     reply = server.client.post("/v1/image2text", files={"image": ("image.png", image)})

@@ -16,7 +16,7 @@ def test_model_is_as_old_as_its_newest_file(rudolph: Rudolph, tiny_v2: Path) -> 
 
 
 def test_its_own_sampling_stands_over_the_published(rudolph: Rudolph) -> None:
-    examples = {"text2text": [{"prompt": "маленький"}]}
+    examples = {"text2text": [{"prompt": "морда"}]}
     generation = GenerationConfig({"text2image": SamplingDefaults(0.5, None, 0.9)}, examples)
     announced = model_info(replace(rudolph, generation=generation))
     assert announced.sampling_of(Task.TEXT2IMAGE) == Sampling(0.5, IMAGE_SAMPLING.top_k, 0.9)

@@ -20,7 +20,7 @@ import java.util.stream.IntStream;
 
 public class JavaHttpClient {
   static final HttpClient CLIENT = HttpClient.newHttpClient();
-  static final String WORD = "фоне"; // the image shows an owl on a coloured background, and the demo checkpoint says so
+  static final String WORD = "фоне"; // every text of the demo checkpoint has it
   static String url;
   static Path image;
   static String client;

@@ -8,7 +8,7 @@ export const BASE = `${URL}/v1`;
 export const PICTURE = readFileSync(IMAGE);
 export const PICTURE_URI = `data:image/png;base64,${PICTURE.toString("base64")}`;
 export const IGNORED = "works; the text is ignored, with a warning";
-const WORD = "фоне"; // the image shows an owl on a coloured background, and the demo checkpoint says so
+const WORD = "фоне"; // every text of the demo checkpoint has it
 
 export function describes(text) {
   assert.ok(text.includes(WORD), text);

@@ -47,7 +47,7 @@ async function chatStream() {
 }
 
 async function complete() {
-  const reply = await client.completions.create({ model: "rudolph", prompt: "маленький", max_tokens: 8 });
+  const reply = await client.completions.create({ model: "rudolph", prompt: "морда", max_tokens: 8 });
   assert.ok(reply.choices[0].text);
 }
 

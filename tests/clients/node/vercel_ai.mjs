@@ -55,7 +55,7 @@ async function imageTool() {
 }
 
 async function complete() {
-  const { text } = await generateText({ model: compatible.completionModel("rudolph"), prompt: "маленький" });
+  const { text } = await generateText({ model: compatible.completionModel("rudolph"), prompt: "морда" });
   assert.ok(!text.includes("user"));
 }
 

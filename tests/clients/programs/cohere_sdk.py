@@ -6,7 +6,7 @@ import cohere
 from harness import PICTURE_URI, URL, refused, run
 
 client = cohere.ClientV2(base_url=URL, api_key="none")
-TEXTS = ["банан на красном фоне", "сова на зелёном фоне", "машина на синем фоне"]
+TEXTS = ["банан на красном фоне", "сова на зелёном фоне", "автомобиль на синем фоне"]
 
 
 def rerank_texts() -> str:

@@ -16,7 +16,7 @@ BASE = f"{URL}/v1"
 PICTURE = IMAGE.read_bytes()
 PICTURE_URI = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
 WORD = "фоне"
-"""The image shows an owl on a coloured background, and the demo checkpoint says so."""
+"""Every text of the demo checkpoint has it: an object on a coloured background."""
 Feature = Callable[[], str | None]
 
 

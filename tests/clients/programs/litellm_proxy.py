@@ -92,7 +92,7 @@ with proxy() as address:
         assert WORD in "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 
     def complete() -> None:
-        reply = client.completions.create(model="rudolph-text", prompt="маленький", max_tokens=8)
+        reply = client.completions.create(model="rudolph-text", prompt="морда", max_tokens=8)
         assert reply.choices[0].text
 
     def tools() -> str:

@@ -41,7 +41,7 @@ def chat_stream() -> None:
 
 def complete() -> None:
     reply = litellm.text_completion(
-        model="text-completion-openai/rudolph", prompt="маленький", max_tokens=8, **PLACE
+        model="text-completion-openai/rudolph", prompt="морда", max_tokens=8, **PLACE
     )
     assert reply.choices[0].text
 

@@ -24,11 +24,11 @@ def chat_stream() -> None:
 
 
 def complete() -> None:
-    assert OpenAILike(max_tokens=8, **PLACE).complete("маленький").text
+    assert OpenAILike(max_tokens=8, **PLACE).complete("морда").text
 
 
 def complete_stream() -> None:
-    pieces = list(OpenAILike(max_tokens=8, **PLACE).stream_complete("маленький"))
+    pieces = list(OpenAILike(max_tokens=8, **PLACE).stream_complete("морда"))
     assert pieces[-1].text
 
 

@@ -55,7 +55,7 @@ def chat_stream() -> None:
 
 
 def complete() -> None:
-    reply = client.completions.create(model="rudolph", prompt=["маленький", "красное"], max_tokens=8)
+    reply = client.completions.create(model="rudolph", prompt=["морда", "красное"], max_tokens=8)
     assert len(reply.choices) == 2
     assert all(choice.text for choice in reply.choices)
 

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Generator
 
-from examples.demo_checkpoint.things import COLOURS, MAIN_STYLES, PLACES, STYLES, Thing
+from examples.demo_scenes.things import COLOURS, MAIN_STYLES, PLACES, STYLES, Thing
 
 Layout = Literal["whole", "small", "left", "right", "top", "bottom", "two", "three", "pair"]
 Level = Literal["colour", "style", "background", "place", "number", "pair"]

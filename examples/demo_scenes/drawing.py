@@ -7,9 +7,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from examples.demo_checkpoint.scenes import CELLS, Drawing, Scene, all_drawings
-from examples.demo_checkpoint.sets import SPRITE_SIDE
-from examples.demo_checkpoint.things import COLOURS, Thing
+from examples.demo_scenes.scenes import CELLS, Drawing, Scene, all_drawings
+from examples.demo_scenes.sets import SPRITE_SIDE
+from examples.demo_scenes.things import COLOURS, Thing
 from model.image_tokenizer import ImageTokenizer
 from training.augment import EMPTY_BELOW, NONE, AugmentStrength, uniform, view_sprites
 from training.image_tokenizer_trainer import as_coded

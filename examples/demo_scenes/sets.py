@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from examples.demo_checkpoint.things import STYLES, Thing
+from examples.demo_scenes.things import STYLES, Thing
 from training.state import load_state, replace_file, save_state
 
 SPRITE_SIDE = 128

@@ -1,24 +1,18 @@
 """A client of a served checkpoint that leaves the sampling to the defaults of the checkpoint."""
 
-import asyncio
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import httpx
 from torch import Tensor
 
-from examples.demo_checkpoint.images import base64_png, pixels_of
+from examples.demo_checkpoint.metrics import base64_png, pixels_of
+from examples.demo_checkpoint.quality import Server
 
 CANDIDATES = 8
-RETRIES = 5
 
 
-class SceneServer:
+class SceneServer(Server):
     """Images have the shape (3, side, side), in [0, 1]."""
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
 
     async def images(self, prompt: str, seed: int, *, count: int = 1, candidates: int = 1) -> list[Tensor]:
         """Return the best `count` of `candidates` images."""
@@ -45,17 +39,6 @@ class SceneServer:
         """Return the score of each text for an image; lower is better."""
         body = {"image": base64_png(image), "texts": list(texts)}
         return _scores((await self._post("/v1/rank/texts", body))["ranking"])
-
-    async def _post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
-        reply = await self._client.post(route, json=body)
-        for _ in range(RETRIES):
-            if reply.status_code not in (429, 503):
-                break
-            await asyncio.sleep(float(reply.headers.get("retry-after", "1")))
-            reply = await self._client.post(route, json=body)
-        if reply.status_code != 200:
-            raise RuntimeError(f"{route} returned status {reply.status_code}: {reply.text[:300]}")
-        return reply.json()
 
 
 def _scores(ranking: list[dict[str, float]]) -> list[float]:

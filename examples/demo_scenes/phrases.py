@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator
 
-from examples.demo_checkpoint.scenes import NUMBERS, PLACED, Scene, below
-from examples.demo_checkpoint.things import COLOURS, PLACES, SMALL, STYLES, Thing, numeral, one
+from examples.demo_scenes.scenes import NUMBERS, PLACED, Scene, below
+from examples.demo_scenes.things import COLOURS, PLACES, SMALL, STYLES, Thing, numeral, one
 
 CONSONANTS, VOWELS = "бвгдзклмнпрстфхцчш", "аеиоуыэюя"
 

@@ -1,6 +1,6 @@
 """Measures a served checkpoint, and writes the figures.
 
-`make demo-quality` prints the table, and writes the figures as JSON and a contact sheet.
+`make demo-scenes-quality` prints the table, and writes the figures as JSON and a contact sheet.
 """
 
 import asyncio
@@ -11,15 +11,16 @@ from pathlib import Path
 
 import httpx
 
-from examples.demo_checkpoint.calibration import Calibration, calibrate
-from examples.demo_checkpoint.card import FAILURES_FILE, FIGURES_FILE
-from examples.demo_checkpoint.drawing import Cast
-from examples.demo_checkpoint.generation import example_scenes
-from examples.demo_checkpoint.measures import MEASURE_SEED, Measure, print_line, print_table
-from examples.demo_checkpoint.phrases import invented_word
-from examples.demo_checkpoint.quality import KINDS, SceneQuality
-from examples.demo_checkpoint.scenes import Level
-from examples.demo_checkpoint.server import CANDIDATES, SceneServer
+from examples.demo_checkpoint.card import FIGURES_FILE
+from examples.demo_checkpoint.quality import MEASURE_SEED, Measure, print_line, print_table
+from examples.demo_scenes.calibration import Calibration, calibrate
+from examples.demo_scenes.card import FAILURES_FILE
+from examples.demo_scenes.drawing import Cast
+from examples.demo_scenes.generation import example_scenes
+from examples.demo_scenes.phrases import invented_word
+from examples.demo_scenes.quality import KINDS, SceneQuality
+from examples.demo_scenes.scenes import Level
+from examples.demo_scenes.server import CANDIDATES, SceneServer
 from model.files.checkpoint import load_rudolph
 from training.state import replace_file, step_generator
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from examples.demo_checkpoint.quality import SceneQuality
+from examples.demo_scenes.quality import SceneQuality
 
 CLASSES = 20
 RANKED = 10

@@ -5,8 +5,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx
@@ -25,70 +25,88 @@ from model.files.checkpoint import load_rudolph
 from training.state import replace_file, step_generator
 
 TEMPERATURES_FILE = "temperatures.json"
+GOALS: dict[Level, tuple[float, float]] = {
+    "colour": (75, 90),
+    "pair": (50, 80),
+    "place": (80, 95),
+    "number": (80, 95),
+}
+"""The required share and the goal for new compositions, in per cent."""
+
+
+@dataclass
+class Measures:
+    """The rows so far; each is printed when it is known."""
+
+    rows: list[Measure] = field(default_factory=list[Measure])
+
+    def add(
+        self,
+        name: str,
+        value: float,
+        count: int,
+        targets: tuple[float, float] | None = None,
+        unit: str = "%",
+    ) -> None:
+        """Add a row. targets: the required value and the goal."""
+        must, aim = targets or (None, None)
+        self.rows.append(Measure(name, round(value, 2), unit, count, must, aim))
+        print_line(self.rows[-1])
 
 
 async def measure(quality: SceneQuality, calibrations: Mapping[str, Calibration]) -> list[Measure]:
     """Run all measurements, and print each result."""
-    measures: list[Measure] = []
+    measures = Measures()
+    await _names(quality, measures)
+    await _compositions(quality, measures)
+    await _reading(quality, measures)
+    for task, calibration in calibrations.items():
+        gaps = (("at temperature 1", calibration.gap_before), ("calibrated", calibration.gap_after))
+        for title, gap in gaps:
+            name = f"probability of the choice against the share of right ones, {task}, {title}"
+            measures.add(name, gap, calibration.count, unit="points")
+    name, examples = "prompts of the playground", example_scenes(quality.cast.things)
+    measures.add(name, await quality.drawing(name, examples), len(examples), (100, 100))
+    return measures.rows
 
-    async def ready(value: float) -> float:
-        return value
 
-    async def add(
-        name: str,
-        value: Awaitable[float],
-        count: int,
-        targets: tuple[float, float] | None = None,
-        unit: str = "%",
-    ) -> float:
-        must, aim = targets or (None, None)
-        measures.append(Measure(name, round(await value, 2), unit, count, must, aim))
-        print_line(measures[-1])
-        return measures[-1].value
-
+async def _names(quality: SceneQuality, measures: Measures) -> None:
+    """Measure images of single things."""
     names = quality.names()
     for title, candidates, targets in (("n = 1", 1, (93, 98)), ("best of 8", CANDIDATES, (97, 99))):
         name = f"right thing, {title}"
-        await add(name, quality.drawing(name, names, candidates), len(names), targets)
-    await add("styles among 8 candidates", quality.variety(), len(names), (3, 4), "styles")
+        measures.add(name, await quality.drawing(name, names, candidates), len(names), targets)
+    measures.add("styles among 8 candidates", await quality.variety(), len(names), (3, 4), "styles")
     word = invented_word(step_generator(MEASURE_SEED, 0, "unknown"))
     name = f"right thing after an unknown word («{word}»)"
-    await add(name, quality.drawing(name, names, word=word), len(names))
-    goals: dict[Level, tuple[float, float]] = {
-        "colour": (75, 90),
-        "pair": (50, 80),
-        "place": (80, 95),
-        "number": (80, 95),
-    }
+    measures.add(name, await quality.drawing(name, names, word=word), len(names))
+
+
+async def _compositions(quality: SceneQuality, measures: Measures) -> None:
+    """Measure images of compositions, of the training data and new ones."""
+    alone: dict[Level, float] = {}
     for level in KINDS:
         for seen in (True, False):
             scenes = quality.scenes(level, seen=seen)
             name = f"{level}, {'compositions of the training data' if seen else 'new compositions'}"
-            await add(name, quality.drawing(name, scenes), len(scenes), None if seen else goals.get(level))
-    pairs = quality.scenes("pair", seen=False)
-    name = "pair, new compositions, best of 8"
-    best = await add(name, quality.drawing(name, pairs, CANDIDATES), len(pairs))
-    alone = next(measure.value for measure in measures if measure.name == "pair, new compositions")
+            alone[level] = await quality.drawing(name, scenes)
+            measures.add(name, alone[level], len(scenes), None if seen else GOALS.get(level))
+    name, pairs = "pair, new compositions, best of 8", quality.scenes("pair", seen=False)
+    best = await quality.drawing(name, pairs, CANDIDATES)
+    measures.add(name, best, len(pairs))
+    measures.add("gain of best of 8 on new pairs", best - alone["pair"], len(pairs), (10, 15), "points")
 
-    await add("gain of best of 8 on new pairs", ready(best - alone), len(pairs), (10, 15), "points")
+
+async def _reading(quality: SceneQuality, measures: Measures) -> None:
+    """Measure captions, classification and ranking of images."""
+    count = len(quality.chosen_things())
     name = "caption names the thing, best of 8"
-    await add(name, quality.captions(name), len(names), (88, 95))
+    measures.add(name, await quality.captions(name), count, (88, 95))
     for num_classes, targets in ((20, (96, 99)), (200, (85, 93))):
         name = f"classification among {num_classes}"
-        await add(name, quality.classification(name, num_classes), len(names), targets)
+        measures.add(name, await quality.classification(name, num_classes), count, targets)
     name = "right image first of 10 in a ranking"
-    await add(name, quality.ranking(name), len(names), (93, 98))
-    for task, calibration in calibrations.items():
-        for title, gap in (
-            ("at temperature 1", calibration.gap_before),
-            ("calibrated", calibration.gap_after),
-        ):
-            name = f"probability of the choice against the share of right ones, {task}, {title}"
-            await add(name, ready(gap), calibration.count, unit="points")
-    examples = example_scenes(quality.cast.things)
-    name = "prompts of the playground"
-    await add(name, quality.drawing(name, examples), len(examples), (100, 100))
-    return measures
+    measures.add(name, await quality.ranking(name), count, (93, 98))
 
 
 async def run_async(

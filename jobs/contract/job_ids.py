@@ -20,7 +20,7 @@ def new_job_id() -> str:
 
 
 def is_younger(job_id: str, than_s: float) -> bool:
-    """Say whether the id was made within `than_s` seconds of now.
+    """Return whether the id was made within `than_s` seconds of now.
 
     An id of the near future counts too, because the clocks of hosts differ. One without a time does not.
     """

@@ -58,10 +58,10 @@ class GenerationConfig:
     """Contents of generation_config.json, by the name of the task."""
 
     sampling: Mapping[str, SamplingDefaults] = field(default_factory=dict[str, SamplingDefaults])
-    probability_temperature: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Temperature of the probabilities of candidates, for tasks that score them; 1 where it is missing."""
     examples: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict[str, list[dict[str, Any]]])
     """Requests for which the checkpoint gives good results, as bodies of the API."""
+    probability_temperature: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Temperature of the probabilities of candidates, for tasks that score them; 1 where it is missing."""
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def test_a_command_that_is_killed_cancels_its_job(
         "--server",
         server_v2.url,
     ]
-    running = subprocess.Popen([*command, "-o", str(tmp_path / "a.png")], cwd=ROOT, stderr=subprocess.PIPE)
+    worker = server_v2.worker_pids()[-1]
 
     def running_jobs() -> float:
         lines = httpx.get(f"{server_v2.url}/metrics").text.splitlines()
@@ -165,12 +165,19 @@ def test_a_command_that_is_killed_cancels_its_job(
             if line.startswith(("rudolph_jobs_running ", "rudolph_jobs_waiting "))
         )
 
-    deadline_s = time.monotonic() + 60
-    while not running_jobs():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
-    running.send_signal(number)
-    stderr = running.communicate(timeout=60)[1]
+    os.kill(worker, signal.SIGSTOP)  # a fast worker would end the job before the signal
+    try:
+        running = subprocess.Popen(
+            [*command, "-o", str(tmp_path / "a.png")], cwd=ROOT, stderr=subprocess.PIPE
+        )
+        deadline_s = time.monotonic() + 60
+        while not running_jobs():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        running.send_signal(number)
+        stderr = running.communicate(timeout=60)[1]
+    finally:
+        os.kill(worker, signal.SIGCONT)
     assert running.returncode == exit_code
     assert b"Traceback" not in stderr
     deadline_s = time.monotonic() + 5

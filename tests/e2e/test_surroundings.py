@@ -176,14 +176,14 @@ def test_a_command_that_is_killed_cancels_its_job(
             time.sleep(0.05)
         running.send_signal(number)
         stderr = running.communicate(timeout=60)[1]
+        assert running.returncode == exit_code
+        assert b"Traceback" not in stderr
+        deadline_s = time.monotonic() + 5
+        while running_jobs():
+            assert time.monotonic() < deadline_s, "the job still waits"
+            time.sleep(0.05)
     finally:
         os.kill(worker, signal.SIGCONT)
-    assert running.returncode == exit_code
-    assert b"Traceback" not in stderr
-    deadline_s = time.monotonic() + 5
-    while running_jobs():
-        assert time.monotonic() < deadline_s, "the job still runs"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("module", ["torch", "msgspec", "workers"])
